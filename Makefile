@@ -1,0 +1,36 @@
+# `make` alone lists the targets. Each makes its own .venv when there is none.
+PYTHON ?= python3
+PY := .venv/bin/python
+STAMP := .venv/.installed
+PYTEST_ARGS ?= -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test acceptance demo clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' \
+		$(firstword $(MAKEFILE_LIST))
+
+venv: $(STAMP)  ## make or renew .venv with the tested versions
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $(STAMP)
+
+test: $(STAMP)  ## lint, check types and run the tests
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+acceptance: $(STAMP)  ## check every measured promise and print a table
+	$(PY) tests/acceptance/run.py
+
+demo: $(STAMP)  ## train, evaluate and use a small classifier on examples/topics
+	$(PY) examples/demo.py
+
+clean:  ## remove what building, testing and the demo leave behind
+	rm -rf demo_output
+	rm -rf .build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find bert_tf tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
