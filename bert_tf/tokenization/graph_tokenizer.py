@@ -1,0 +1,276 @@
+"""Google's tokenizer as TensorFlow ops: a batch of strings in, a batch of ids out.
+
+The same rules as the Python tokenizer's, applied to all characters of a batch at
+once, so that texts can be tokenized in a `tf.data` pipeline or inside a SavedModel.
+
+Letters in shape comments: n texts, w words, S sequence.
+"""
+
+import types
+from collections.abc import Mapping
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from bert_tf.errors import ConfigError, DataError
+from bert_tf.tokenization import rules
+from bert_tf.tokenization.graph_normalizer import GraphNormalizer
+from bert_tf.tokenization.vocabulary import load_vocab
+
+_MAX_CHARS_PER_WORD = 200
+_MAX_BYTES_PER_PIECE = 256  # a limit of the WordPiece op
+
+_PLAIN = r"[\t\n\r -~]*"
+
+
+class GraphTokenizer(tf.Module):
+    """`FullTokenizer` in TensorFlow ops: the same pieces for every string.
+
+    A SavedModel that holds it can be loaded once `tensorflow_text` is imported, or by
+    a server built with TF Text's ops.
+
+    Attributes:
+      vocab: piece -> id, read-only.
+    """
+
+    # `tf.Module` would search the whole vocabulary for variables, seconds each time.
+    _TF_MODULE_IGNORED_PROPERTIES = tf.Module._TF_MODULE_IGNORED_PROPERTIES | {"vocab"}
+
+    def __init__(self, vocab_file: str, do_lower_case: bool = True):
+        """Initializes the tokenizer.
+
+        Args:
+          vocab_file: one piece a line; must hold `[UNK]`.
+          do_lower_case: whether to lower-case and strip accents; as the model was
+            pretrained.
+
+        Raises:
+          DataError: the vocabulary cannot be read, lacks `[UNK]`, or holds a piece of
+            over 256 bytes.
+        """
+        super().__init__(name="graph_tokenizer")
+        # A plain dict would be taken for part of the module, and written with it.
+        self.vocab = types.MappingProxyType(load_vocab(vocab_file))
+        if "[UNK]" not in self.vocab:
+            raise DataError(
+                f"Expected the piece [UNK], which stands for words that have no "
+                f"split, but {vocab_file} lacks it; add it or pass another "
+                f"vocabulary."
+            )
+        self._vocab_file = vocab_file
+        self._do_lower_case = do_lower_case
+        self._standing_alone = f"[{rules.standing_alone()}]"
+        self._normalizer = GraphNormalizer(do_lower_case)
+        # Strings live on the host, so everything here does.
+        with tf.init_scope(), tf.device("/CPU:0"):
+            self._wordpiece = tf_text.FastWordpieceTokenizer(
+                _matchable_pieces(self.vocab, vocab_file),
+                max_bytes_per_word=4 * _MAX_CHARS_PER_WORD,
+                token_out_type=tf.int32,
+                unknown_token="[UNK]",
+                no_pretokenization=True,
+            )
+
+    def tokenize(self, strings: tf.Tensor) -> tf.RaggedTensor:
+        """Returns the ids of a batch of texts, without special pieces.
+
+        Args:
+          strings: string [n], UTF-8; bad bytes are left out.
+
+        Returns:
+          int32 [n, None].
+        """
+        with tf.device("/CPU:0"):
+            strings = tf.convert_to_tensor(strings, tf.string)
+            words, word_splits = self._split_words(strings)
+            pieces = self._wordpiece.tokenize(words)
+            row_splits = tf.gather(pieces.row_splits, word_splits)
+            return tf.RaggedTensor.from_row_splits(
+                pieces.values, row_splits, validate=False
+            )
+
+    def pack(
+        self,
+        text_a: tf.Tensor,
+        text_b: tf.Tensor | None = None,
+        max_seq_length: int = 128,
+        pad_to_max: bool = True,
+    ) -> dict[str, tf.Tensor]:
+        """Makes a model's input from a batch of texts or pairs.
+
+        `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`, cut and padded as the release
+        does: pieces are dropped from the end of the longer text, of the second if
+        both are equal. In a row whose second text has no piece there is no second
+        segment.
+
+        Args:
+          text_a: string [n].
+          text_b: string [n], or None.
+          max_seq_length: most pieces of a row, special ones included.
+          pad_to_max: whether rows are `max_seq_length` long, or only as long as the
+            longest row of the batch.
+
+        Returns:
+          `input_ids`, `input_mask` and `segment_ids`, int32 [n, S].
+
+        Raises:
+          ConfigError: `max_seq_length` leaves no room for the special pieces.
+          DataError: the vocabulary lacks `[CLS]` or `[SEP]`, or the batches differ
+            in size.
+
+        Source: `convert_single_example` in run_classifier.py.
+        """
+        specials = 2 if text_b is None else 3
+        if max_seq_length < specials:
+            raise ConfigError(
+                f"Expected max_seq_length to leave room for the {specials} special "
+                f"pieces, but got max_seq_length={max_seq_length}."
+            )
+        for piece in ("[CLS]", "[SEP]"):
+            if piece not in self.vocab:
+                raise DataError(
+                    f"Expected the piece {piece}, which every input holds, but "
+                    f"{self._vocab_file} lacks it; add it or pass another vocabulary."
+                )
+        with tf.device("/CPU:0"):
+            text_a = tf.convert_to_tensor(text_a, tf.string)
+            if text_b is not None:
+                text_b = tf.convert_to_tensor(text_b, tf.string)
+                _check_rows(text_a, text_b)
+            pieces_a = self.tokenize(text_a)
+            pieces_b = None if text_b is None else self.tokenize(text_b)
+            return self._arrange(pieces_a, pieces_b, max_seq_length, pad_to_max)
+
+    def _arrange(
+        self,
+        pieces_a: tf.RaggedTensor,
+        pieces_b: tf.RaggedTensor | None,
+        max_seq_length: int,
+        pad_to_max: bool,
+    ) -> dict[str, tf.Tensor]:
+        length_a = _row_lengths(pieces_a)
+        if pieces_b is None:
+            length_a = tf.minimum(length_a, max_seq_length - 2)
+            length_b = tf.zeros_like(length_a)
+        else:
+            full_a, full_b = length_a, _row_lengths(pieces_b)
+            budget = max_seq_length - tf.where(full_b > 0, 3, 2)
+            # Where this comes from: `_kept_lengths` in full_tokenizer.py.
+            length_a = tf.minimum(
+                full_a, tf.maximum(budget - full_b, budget - budget // 2)
+            )
+            length_b = tf.minimum(full_b, tf.maximum(budget - full_a, budget // 2))
+        first = length_a + 2
+        total = first + tf.where(length_b > 0, length_b + 1, 0)
+        if pad_to_max:
+            width = tf.constant(max_seq_length)
+        else:
+            width = tf.maximum(tf.reduce_max(total), 0)
+        place = tf.range(width)[tf.newaxis, :]  # [1, S]
+        ids = tf.where(place < total, self.vocab["[SEP]"], 0)
+        ids = tf.where(place == 0, self.vocab["[CLS]"], ids)
+        ids = _place(ids, place - 1, pieces_a, length_a)
+        if pieces_b is not None:
+            ids = _place(ids, place - first, pieces_b, length_b)
+        input_mask = tf.cast(place < total, tf.int32)
+        features = {
+            "input_ids": ids,
+            "input_mask": input_mask,
+            "segment_ids": input_mask * tf.cast(place >= first, tf.int32),
+        }
+        if pad_to_max:
+            for feature in features.values():
+                feature.set_shape([None, max_seq_length])
+        return features
+
+    def _split_words(self, strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Splits texts into normalized words.
+
+        Returns:
+          string [w], the words of all texts in order, and int64 [n + 1], where the
+          words of each text begin.
+        """
+        # Plain ASCII needs no table, which halves the time for English.
+        is_plain = tf.strings.regex_full_match(strings, _PLAIN)
+        plain_rows = tf.where(is_plain)
+        other_rows = tf.where(~is_plain)
+        texts = strings
+        if self._do_lower_case:
+            texts = tf.tensor_scatter_nd_update(
+                texts, plain_rows, tf.strings.lower(tf.gather_nd(strings, plain_rows))
+            )
+        texts = tf.tensor_scatter_nd_update(
+            texts, other_rows, self._normalizer(tf.gather_nd(strings, other_rows))
+        )
+        texts = tf.strings.regex_replace(texts, self._standing_alone, r" \0 ")
+        split = tf.raw_ops.StringSplitV2(input=texts, sep="")
+        words = tf.cond(
+            tf.reduce_any(tf.strings.length(split.values) > _MAX_CHARS_PER_WORD),
+            lambda: _replace_long_words(split.values),
+            lambda: split.values,
+        )
+        row = tf.range(tf.size(strings, out_type=tf.int64) + 1)
+        return words, tf.searchsorted(split.indices[:, 0], row, out_type=tf.int64)
+
+
+def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
+    """Lists what the WordPiece op should match for each id.
+
+    Some ids get a stand-in that no word equals, as words have no spaces: those of blank
+    pieces ("" and "##", which no word contains), of pieces longer than any word, and of
+    lines that a later equal line overrides.
+    """
+    pieces = [f"never {index}" for index in range(max(vocab.values()) + 1)]
+    for piece, index in vocab.items():
+        letters = piece.removeprefix("##")
+        if not letters or len(letters) > _MAX_CHARS_PER_WORD:
+            continue
+        if len(letters.encode()) > _MAX_BYTES_PER_PIECE:
+            raise DataError(
+                f"Expected pieces of at most {_MAX_BYTES_PER_PIECE} bytes, but "
+                f"{vocab_file} line {index + 1} has {len(letters.encode())}; shorten "
+                f"it or use FullTokenizer."
+            )
+        pieces[index] = piece
+    return pieces
+
+
+def _check_rows(text_a: tf.Tensor, text_b: tf.Tensor) -> None:
+    # One second text would otherwise be spread over all of the first ones.
+    if not text_a.shape.is_compatible_with(text_b.shape):
+        raise DataError(
+            f"Expected as many second texts as first ones, but got shapes "
+            f"{text_a.shape} and {text_b.shape}."
+        )
+    tf.debugging.assert_equal(
+        tf.size(text_a), tf.size(text_b), "Expected as many second texts as first ones."
+    )
+
+
+def _replace_long_words(words: tf.Tensor) -> tf.Tensor:
+    # The WordPiece op counts bytes; the release counts characters.
+    lengths = tf.strings.length(words, unit="UTF8_CHAR")
+    return tf.where(lengths > _MAX_CHARS_PER_WORD, "[UNK]", words)
+
+
+def _row_lengths(pieces: tf.RaggedTensor) -> tf.Tensor:
+    return tf.cast(pieces.row_lengths(), tf.int32)[:, tf.newaxis]  # [n, 1]
+
+
+def _place(
+    ids: tf.Tensor, offset: tf.Tensor, pieces: tf.RaggedTensor, length: tf.Tensor
+) -> tf.Tensor:
+    """Writes a text's pieces over `ids` where `0 <= offset < length`.
+
+    Args:
+      ids: int32 [n, S].
+      offset: int32 [1 or n, S], the number of the text's piece that stands there.
+      pieces: int32 [n, None].
+      length: int32 [n, 1], how many pieces of each row are to be written.
+    """
+    starts = tf.cast(pieces.row_splits[:-1, tf.newaxis], tf.int32)
+    # One more value, so that there is something to gather from an empty batch.
+    values = tf.concat([pieces.values, [0]], axis=0)
+    index = tf.clip_by_value(starts + offset, 0, tf.size(values) - 1)
+    here = (offset >= 0) & (offset < length)
+    return tf.where(here, tf.gather(values, index), ids)

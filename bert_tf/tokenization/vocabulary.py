@@ -1,0 +1,222 @@
+"""Vocabulary files: one piece a line, its line number less one is its id.
+
+Also the checks that a vocabulary, a checkpoint and `--do_lower_case` fit together.
+"""
+
+import collections
+import re
+from collections.abc import Mapping
+
+from bert_tf.errors import ConfigError, DataError
+
+SPECIAL_PIECES = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+# Google's lower-cased vocabularies hold a letter or two such as "ℝ" that has no
+# lower-case form; its cased ones have capitals in 16 and 29 of 100 pieces.
+_CASED_SHARE = 0.01
+
+_LOWER_CASED_MODELS = frozenset(
+    (
+        "uncased_L-24_H-1024_A-16",
+        "uncased_L-12_H-768_A-12",
+        "multilingual_L-12_H-768_A-12",
+        "chinese_L-12_H-768_A-12",
+    )
+)
+_CASED_MODELS = frozenset(
+    (
+        "cased_L-12_H-768_A-12",
+        "cased_L-24_H-1024_A-16",
+        "multi_cased_L-12_H-768_A-12",
+    )
+)
+
+
+def load_vocab(vocab_file: str) -> collections.OrderedDict[str, int]:
+    """Reads a vocabulary file.
+
+    Lines end at "\\n" only: two of Google's vocabularies hold U+2028, at which
+    `str.splitlines` would end a line and shift every id behind it. Each line is
+    stripped, so those two pieces become "" and "##" and never match; the ids go on
+    counting. Of equal pieces the last one wins.
+
+    Args:
+      vocab_file: path of the file, local or any that TensorFlow can open.
+
+    Returns:
+      piece -> id, in the file's order.
+
+    Raises:
+      DataError: no such file, an empty one, or one that is not plain UTF-8.
+
+    Source: `load_vocab` in tokenization.py.
+    """
+    vocab: collections.OrderedDict[str, int] = collections.OrderedDict()
+    for index, piece in enumerate(_read_pieces(vocab_file)):
+        vocab[piece] = index
+    return vocab
+
+
+def _read_pieces(vocab_file: str) -> list[str]:
+    import tensorflow as tf
+
+    try:
+        if tf.io.gfile.isdir(vocab_file):
+            raise DataError(
+                f"Expected a vocabulary file, but {vocab_file} is a folder; pass the "
+                f"file in it, usually vocab.txt."
+            )
+        with tf.io.gfile.GFile(vocab_file, "rb") as reader:
+            content = reader.read()
+    except tf.errors.NotFoundError:
+        raise DataError(
+            f"Expected a vocabulary file, but {vocab_file} does not exist; check "
+            f"--vocab_file."
+        ) from None
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"Expected a readable vocabulary file, but {vocab_file} cannot be read: "
+            f"{error.message}"
+        ) from None
+    if content.startswith(b"\xef\xbb\xbf"):
+        raise DataError(
+            f"Expected plain UTF-8, but {vocab_file} line 1 begins with a byte order "
+            f"mark, which would become part of the first piece; save the file without "
+            f"it."
+        )
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise DataError(
+            f"Expected one piece a line, but the vocabulary file {vocab_file} is "
+            f"empty; check --vocab_file."
+        )
+    pieces = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            pieces.append(line.decode("utf-8").strip())
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"Expected UTF-8, but {vocab_file} line {number} holds the byte "
+                f"0x{line[error.start]:02x} at position {error.start}; convert the "
+                f"file to UTF-8."
+            ) from None
+    return pieces
+
+
+def check_vocab(
+    vocab_file: str, vocab_size: int | None = None
+) -> collections.OrderedDict[str, int]:
+    """Reads a vocabulary and checks that a model can be trained with it.
+
+    Args:
+      vocab_file: path of the file.
+      vocab_size: `vocab_size` of the model's config; None to leave it unchecked.
+
+    Returns:
+      piece -> id, as `load_vocab` returns it.
+
+    Raises:
+      DataError: as `load_vocab`; or the number of lines is not `vocab_size`, a piece
+        stands on two lines, or a special piece is missing.
+    """
+    pieces = _read_pieces(vocab_file)
+    vocab: collections.OrderedDict[str, int] = collections.OrderedDict()
+    for index, piece in enumerate(pieces):
+        if piece in vocab:
+            raise DataError(
+                f"Expected every piece once, but {vocab_file} holds {piece!r} on "
+                f"lines {vocab[piece] + 1} and {index + 1}; make one of them a piece "
+                f"of its own, such as [unused{index}]."
+            )
+        vocab[piece] = index
+    missing = [piece for piece in SPECIAL_PIECES if piece not in vocab]
+    if missing:
+        raise DataError(
+            f"Expected the special pieces {', '.join(SPECIAL_PIECES)}, but "
+            f"{vocab_file} lacks {', '.join(missing)}; add them or pass another "
+            f"--vocab_file."
+        )
+    if vocab_size is not None and len(pieces) != vocab_size:
+        raise DataError(
+            f"Expected {vocab_size} pieces as the model's config says (vocab_size), "
+            f"but {vocab_file} has {len(pieces)} lines; pass the vocabulary and the "
+            f"config of one model."
+        )
+    return vocab
+
+
+def check_casing(
+    vocab: Mapping[str, int], do_lower_case: bool, vocab_file: str
+) -> None:
+    """Checks that a vocabulary does not plainly contradict `--do_lower_case`.
+
+    Pieces in brackets such as `[CLS]` and `<S>` do not count, nor do capitals that
+    have no lower-case form.
+
+    Args:
+      vocab: piece -> id.
+      do_lower_case: whether texts are to be lower-cased.
+      vocab_file: named in the message.
+
+    Raises:
+      ConfigError: lower-casing with over 1 % of the pieces in capitals, or keeping
+        the case with no capital in the vocabulary.
+    """
+    pieces = [
+        piece
+        for piece in vocab
+        if not (piece.startswith("[") and piece.endswith("]"))
+        and not (piece.startswith("<") and piece.endswith(">"))
+    ]
+    upper = sum(piece.lower() != piece for piece in pieces)
+    if do_lower_case and upper > _CASED_SHARE * len(pieces):
+        raise ConfigError(
+            f"--do_lower_case=True lower-cases every text, but {upper} of the "
+            f"{len(pieces)} pieces of {vocab_file} hold upper-case letters; pass "
+            f"--do_lower_case=False, or --nocheck_casing if this is meant."
+        )
+    # A vocabulary of a script without case contradicts nothing.
+    has_case = upper or any(piece.upper() != piece for piece in pieces)
+    if not do_lower_case and has_case and not upper:
+        raise ConfigError(
+            f"--do_lower_case=False keeps upper-case letters, but none of the "
+            f"{len(pieces)} pieces of {vocab_file} holds one; pass "
+            f"--do_lower_case=True, or --nocheck_casing if this is meant."
+        )
+
+
+def validate_case_matches_checkpoint(
+    do_lower_case: bool, init_checkpoint: str | None
+) -> None:
+    """Checks the casing flag against the name of Google's model folder.
+
+    Checkpoints do not say whether their texts were lower-cased; the folder names of
+    Google's own models do. Any other name passes.
+
+    Args:
+      do_lower_case: whether texts are to be lower-cased.
+      init_checkpoint: path such as `uncased_L-12_H-768_A-12/bert_model.ckpt`.
+
+    Raises:
+      ConfigError: the two contradict each other.
+
+    Source: `validate_case_matches_checkpoint` in tokenization.py.
+    """
+    match = re.match(
+        r"^.*?([A-Za-z0-9_-]+)/bert_model\.ckpt", str(init_checkpoint or "")
+    )
+    if match is None:
+        return
+    model = match.group(1)
+    if do_lower_case and model in _CASED_MODELS:
+        kind, mend = "a cased", "False"
+    elif not do_lower_case and model in _LOWER_CASED_MODELS:
+        kind, mend = "a lower-cased", "True"
+    else:
+        return
+    raise ConfigError(
+        f"--do_lower_case={bool(do_lower_case)} contradicts --init_checkpoint="
+        f"{init_checkpoint}, as {model} is {kind} model; pass --do_lower_case={mend}."
+    )
