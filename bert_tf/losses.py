@@ -1,0 +1,53 @@
+"""Losses, normalised as the release normalises them."""
+
+from typing import Any
+
+from keras import ops
+
+# Keeps the masked-LM loss finite for a batch without any masked position.
+_NO_WEIGHT = 1e-5
+
+
+def cross_entropy(logits: Any, labels: Any) -> Any:
+    """Returns each row's cross entropy in nats.
+
+    Args:
+      logits: float `[..., L]`; the loss is taken in float32.
+      labels: integer `[...]`.
+
+    Returns:
+      float32 `[...]`.
+    """
+    log_probs = ops.log_softmax(ops.cast(logits, "float32"), axis=-1)
+    one_hot = ops.one_hot(labels, logits.shape[-1], dtype="float32")
+    return -ops.sum(one_hot * log_probs, axis=-1)
+
+
+def pretraining_loss(outputs: dict[str, Any], features: dict[str, Any]) -> dict:
+    """The masked-LM and next-sentence losses of a batch.
+
+    Args:
+      outputs: What `BertPretrainer` returns: `masked_lm_logits [B, P, V]`,
+        `next_sentence_logits [B, 2]`.
+      features: `masked_lm_ids` int `[B, P]`, `masked_lm_weights` float `[B, P]` (0
+        for the padding of P), `next_sentence_labels` int `[B, 1]` or `[B]`.
+
+    Returns:
+      Dictionary of float32 scalars: `masked_lm_loss`, the weighted sum over the sum
+      of weights plus 1e-5; `next_sentence_loss`, the mean; `loss`, their sum.
+
+    Source: `get_masked_lm_output`, `get_next_sentence_output` in
+    run_pretraining.py of google-research/bert.
+    """
+    weights = ops.cast(features["masked_lm_weights"], "float32")
+    per_position = cross_entropy(outputs["masked_lm_logits"], features["masked_lm_ids"])
+    masked_lm_loss = ops.sum(weights * per_position) / (ops.sum(weights) + _NO_WEIGHT)
+    labels = ops.reshape(features["next_sentence_labels"], (-1,))
+    next_sentence_loss = ops.mean(
+        cross_entropy(outputs["next_sentence_logits"], labels)
+    )
+    return {
+        "loss": masked_lm_loss + next_sentence_loss,
+        "masked_lm_loss": masked_lm_loss,
+        "next_sentence_loss": next_sentence_loss,
+    }

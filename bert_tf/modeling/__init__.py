@@ -1,0 +1,5 @@
+"""Google's BERT graph as Keras 3 layers; variables carry Google's names."""
+
+from bert_tf.modeling.models import BertClassifier, BertModel, BertPretrainer
+
+__all__ = ["BertClassifier", "BertModel", "BertPretrainer"]

@@ -1,0 +1,135 @@
+"""The arithmetic that the layers share: activations, attention, dropout.
+
+Letters in shape comments: B batch, S sequence, N heads, D head size, H hidden.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+# Added to the attention scores of padding, as in the release. It is not minus
+# infinity: a row without any real token still has a finite softmax.
+_MASKED_SCORE = -10000.0
+
+# Seeds stay non-negative: XLA and plain TensorFlow draw different bits from
+# negative ones.
+_SEED_BITS = 0x7FFFFFFF
+
+
+def activation(hidden_act: str) -> Callable[[Any], Any] | None:
+    """Returns the function that `hidden_act` names; None for `linear`.
+
+    `gelu` is the tanh form. Source: `get_activation`, `gelu` in modeling.py of the
+    release; `gelu_erf` is this package's.
+    """
+    return {
+        "gelu": lambda x: ops.gelu(x, approximate=True),
+        "gelu_erf": lambda x: ops.gelu(x, approximate=False),
+        "relu": ops.relu,
+        "tanh": ops.tanh,
+        "linear": None,
+    }[hidden_act]
+
+
+def attention_bias(input_mask: Any, dtype: Any) -> Any:
+    """Returns what to add to attention scores: 0 where a token is real.
+
+    Args:
+      input_mask: `[B, S]`, 1 for real tokens, 0 for padding.
+      dtype: Of the scores.
+
+    Returns:
+      `[B, 1, 1, S]`.
+    """
+    mask = ops.cast(input_mask, dtype)
+    return ((1.0 - mask) * _MASKED_SCORE)[:, None, None, :]
+
+
+def attention(query: Any, key: Any, value: Any, bias: Any, dropout: Any) -> Any:
+    """Scaled dot-product attention of every token to every real token.
+
+    Args:
+      query, key, value: `[B, S, N, D]`.
+      bias: `[B, 1, 1, S]` from `attention_bias`.
+      dropout: Applied to the probabilities, `[B, N, S, S]`.
+
+    Returns:
+      `[B, S, N, D]`. The softmax is taken in float32 whatever the inputs are.
+
+    Source: `attention_layer` in modeling.py of the release.
+    """
+    head_size = query.shape[-1]
+    query, key, value = (
+        ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
+    )  # [B, N, S, D]
+    scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B, N, S, S]
+    scores = scores * (head_size**-0.5) + bias
+    probs = ops.cast(ops.softmax(ops.cast(scores, "float32")), value.dtype)
+    context = ops.matmul(dropout(probs), value)  # [B, N, S, D]
+    return ops.transpose(context, (0, 2, 1, 3))  # [B, S, N, D]
+
+
+def logits(x: Any, weights: Any, bias: Any) -> Any:
+    """Returns float32 `[..., L]` for `x [..., H]`, `weights [L, H]`, `bias [L]`.
+
+    Google stores the output matrices transposed, so `Dense` does not fit.
+    """
+    weights = ops.cast(weights, x.dtype)
+    return ops.cast(ops.matmul(x, ops.transpose(weights)) + bias, "float32")
+
+
+def dropout_seed(random_seed: int, step: Any, replica: Any) -> tf.Tensor:
+    """Returns the seed of one training step on one replica.
+
+    Args:
+      random_seed: The run's seed.
+      step: Scalar integer tensor, the step about to be taken.
+      replica: Scalar integer tensor, the id of this replica.
+
+    Returns:
+      int32 `[2]`, a pure function of the three.
+    """
+    run = (random_seed * 0x9E3779B1) & _SEED_BITS
+    replica = tf.cast(replica, tf.int32) * 0x01000193
+    word = tf.bitwise.bitwise_and(replica + run, _SEED_BITS)
+    return tf.stack([word, tf.bitwise.bitwise_and(tf.cast(step, tf.int32), _SEED_BITS)])
+
+
+def fresh_dropout_seed() -> tf.Tensor:
+    """Returns a new seed at each execution, for `fit` and other callers without one."""
+    return tf.random.uniform([2], maxval=_SEED_BITS, dtype=tf.int32)
+
+
+class Dropout:
+    """Dropout whose mask is a pure function of the step's seed and its own place.
+
+    Keras' own layer keeps a seed variable, which Google's checkpoints have no name
+    for, and draws the same mask on every replica of a strategy.
+
+    Args:
+      rate: Share of units that are dropped; the rest is scaled by `1 / (1 - rate)`.
+      place: What tells this dropout from the model's others: the name of the layer
+        it stands in.
+    """
+
+    def __init__(self, rate: float, place: str):
+        self.rate = rate
+        self._salt = zlib.crc32(place.encode()) & _SEED_BITS
+
+    def __call__(self, x: Any, seed: Any) -> Any:
+        """Returns `x` with units dropped; `x` itself if `seed` is None."""
+        if seed is None or self.rate == 0.0:
+            return x
+        seed = tf.stack([tf.bitwise.bitwise_xor(seed[0], self._salt), seed[1]])
+        return tf.nn.experimental.stateless_dropout(
+            x, self.rate, seed, rng_alg="philox"
+        )
+
+
+def initializer(stddev: float) -> keras.initializers.Initializer:
+    """Google's initializer: a normal distribution cut at two standard deviations."""
+    return keras.initializers.TruncatedNormal(stddev=stddev)
