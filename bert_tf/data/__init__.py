@@ -1,0 +1,1 @@
+"""Record files and the batches made of them; nothing here knows Keras."""

@@ -1,0 +1,91 @@
+"""TFRecord files of Google's features: one writer, one parser.
+
+A record is a `tf.train.Example` whose features are int64 or float lists of fixed
+length. On the device, integers are int32, which is all that a TPU knows.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from bert_tf.errors import DataError
+
+FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
+
+
+def classification_features(max_seq_length: int) -> FeatureSpec:
+    """The features of `run_classifier.py`, by name.
+
+    Source: `file_based_input_fn_builder` in run_classifier.py of the release.
+    """
+    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
+    scalar = tf.io.FixedLenFeature([], tf.int64)
+    return {
+        "input_ids": sequence,
+        "input_mask": sequence,
+        "segment_ids": sequence,
+        "label_ids": scalar,
+        "is_real_example": scalar,
+    }
+
+
+def write_records(
+    path: str, batches: Iterable[Mapping[str, np.ndarray]], spec: FeatureSpec
+) -> int:
+    """Writes one record per row; the file appears when it is whole.
+
+    Args:
+      path: The file to write; an existing one is replaced.
+      batches: Dictionaries of arrays `[rows, ...]`, one per feature of `spec`.
+      spec: Which features to write and their types.
+
+    Returns:
+      The number of records.
+    """
+    staged = path + ".writing"
+    count = 0
+    with tf.io.TFRecordWriter(staged) as writer:
+        for batch in batches:
+            columns = {
+                name: np.asarray(batch[name]).reshape(len(batch[name]), -1).tolist()
+                for name in spec
+            }
+            for row in range(len(next(iter(columns.values())))):
+                example = tf.train.Example()
+                for name, values in columns.items():
+                    feature = example.features.feature[name]
+                    if spec[name].dtype == tf.int64:
+                        feature.int64_list.value.extend(values[row])
+                    else:
+                        feature.float_list.value.extend(values[row])
+                writer.write(example.SerializeToString())
+                count += 1
+    tf.io.gfile.rename(staged, path, overwrite=True)
+    return count
+
+
+def parse_records(serialized: tf.Tensor, spec: FeatureSpec) -> dict[str, tf.Tensor]:
+    """Parses serialized examples `[n]` into a dictionary of `[n, ...]`, no int64."""
+    features = tf.io.parse_example(serialized, dict(spec))
+    return {
+        name: tf.cast(x, tf.int32) if x.dtype == tf.int64 else x
+        for name, x in features.items()
+    }
+
+
+def count_records(path: str) -> int:
+    """Returns the number of records in a file.
+
+    Raises:
+      DataError: It is missing, or damaged.
+    """
+    if not tf.io.gfile.exists(path):
+        raise DataError(f"Expected a record file at {path}, found none; make it first.")
+    try:
+        return sum(1 for _ in tf.data.TFRecordDataset(path))
+    except tf.errors.DataLossError as error:
+        raise DataError(
+            f"Expected a whole TFRecord file at {path}, found damage "
+            f"({error.message}); delete it and make it again."
+        ) from error

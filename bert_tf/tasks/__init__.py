@@ -1,0 +1,1 @@
+"""What is trained: examples, features, head, loss, metrics, prediction files."""

@@ -1,0 +1,181 @@
+"""Classification of a text or a pair of texts.
+
+`DataProcessor` and `InputExample` are the release's: whoever has written a processor
+for `run_classifier.py` hands it in as it is.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from bert_tf.config import BertConfig
+from bert_tf.data.records import FeatureSpec, classification_features
+from bert_tf.errors import DataError
+from bert_tf.losses import cross_entropy
+from bert_tf.modeling import BertClassifier
+from bert_tf.tasks.table_files import read_table
+from bert_tf.tasks.task import Task
+from bert_tf.tokenization import GraphTokenizer
+
+# Texts tokenized at a time: enough to keep the cores busy, small in memory.
+_ROWS_AT_A_TIME = 1024
+
+
+@dataclasses.dataclass
+class InputExample:
+    """One text, or pair of texts, with its label.
+
+    Attributes:
+      guid: Unique id.
+      text_a: The first text.
+      text_b: The second text of a pair task; None or empty for none.
+      label: The label; any valid one for examples to predict.
+      source: Where it was read, `FILE, line N`, for error messages.
+    """
+
+    guid: str
+    text_a: str
+    text_b: str | None = None
+    label: str | None = None
+    source: str | None = None
+
+
+class DataProcessor:
+    """Reads the examples of one data set; subclass it for your own.
+
+    Source: `DataProcessor` in run_classifier.py of google-research/bert.
+    """
+
+    def get_train_examples(self, data_dir: str) -> list[InputExample]:
+        """Returns the examples to train on."""
+        raise NotImplementedError
+
+    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
+        """Returns the examples to evaluate on."""
+        raise NotImplementedError
+
+    def get_test_examples(self, data_dir: str) -> list[InputExample]:
+        """Returns the examples to predict."""
+        raise NotImplementedError
+
+    def get_labels(self) -> list[str]:
+        """Returns all labels; a label's id is its place in this list."""
+        raise NotImplementedError
+
+    @classmethod
+    def _read_tsv(cls, input_file: str, quotechar: str | None = None) -> list:
+        """Returns the rows of a tab-separated file as lists of fields."""
+        return [row.fields for row in read_table(input_file, "\t", quotechar)]
+
+
+class ClassificationTask(Task):
+    """A text, or pair, to one of a list of labels.
+
+    Args:
+      name: Of the task, for messages.
+      config: The architecture.
+      tokenizer: Of the checkpoint's vocabulary.
+      labels: All labels, in the order of their ids.
+      max_seq_length: Pieces per example, special ones included.
+      is_pair: Whether examples have a second text; decides what an export asks for.
+    """
+
+    train_metric_names = ("accuracy",)
+
+    def __init__(
+        self,
+        name: str,
+        config: BertConfig,
+        tokenizer: GraphTokenizer,
+        labels: Sequence[str],
+        max_seq_length: int,
+        is_pair: bool,
+    ):
+        self.name = name
+        self.config = config
+        self.tokenizer = tokenizer
+        self.labels = [str(label) for label in labels]
+        self.max_seq_length = max_seq_length
+        self.is_pair = is_pair
+
+    @property
+    def feature_spec(self) -> FeatureSpec:
+        return classification_features(self.max_seq_length)
+
+    def create_model(self) -> keras.Model:
+        return BertClassifier(self.config, len(self.labels))
+
+    def check_labels(self, examples: Sequence[InputExample]) -> None:
+        """Raises a DataError that names an example whose label the task lacks."""
+        known = set(self.labels)
+        for example in examples:
+            if str(example.label) not in known:
+                raise DataError(
+                    f"Expected one of the labels {', '.join(self.labels)}, got "
+                    f"{example.label!r} in {example.source or example.guid}; correct "
+                    "the label, or train on a file that holds it."
+                )
+
+    def features(
+        self, examples: Sequence[InputExample]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the features of `examples`, in order, many rows at a time.
+
+        Source: `convert_single_example` in run_classifier.py of the release.
+        """
+        label_ids = {label: index for index, label in enumerate(self.labels)}
+        for start in range(0, len(examples), _ROWS_AT_A_TIME):
+            rows = examples[start : start + _ROWS_AT_A_TIME]
+            packed = self._pack(
+                tf.constant([_encoded(row.text_a) for row in rows]),
+                tf.constant([_encoded(row.text_b) for row in rows]),
+            )
+            yield {
+                **{name: x.numpy() for name, x in packed.items()},
+                "label_ids": np.array([label_ids[str(row.label)] for row in rows]),
+                "is_real_example": np.ones(len(rows), np.int64),
+            }
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string)] * 2, autograph=False
+    )
+    def _pack(self, text_a: tf.Tensor, text_b: tf.Tensor) -> dict[str, tf.Tensor]:
+        return self.tokenizer.pack(text_a, text_b, self.max_seq_length)
+
+    def loss(self, outputs: Any, batch: dict[str, Any]) -> Any:
+        return ops.mean(cross_entropy(outputs, batch["label_ids"]))
+
+    def train_metrics(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        correct = ops.equal(ops.argmax(outputs, axis=-1), batch["label_ids"])
+        return {"accuracy": ops.mean(ops.cast(correct, "float32"))}
+
+    def per_example(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "loss": cross_entropy(outputs, batch["label_ids"]),
+            "probabilities": ops.softmax(outputs, axis=-1),
+            "label_ids": batch["label_ids"],
+        }
+
+    def metrics(
+        self, rows: dict[str, np.ndarray], batch_size: int
+    ) -> dict[str, np.floating]:
+        correct = rows["probabilities"].argmax(axis=-1) == rows["label_ids"]
+        starts = range(0, len(correct), batch_size)
+        batch_losses = [rows["loss"][s : s + batch_size].mean() for s in starts]
+        return {
+            "eval_accuracy": np.float32(correct.mean()),
+            "eval_loss": np.float32(rows["loss"].mean()),
+            "loss": np.float32(np.mean(batch_losses)),
+        }
+
+
+def _encoded(text: str | bytes | None) -> bytes:
+    """Returns UTF-8; a lone surrogate, which UTF-8 cannot hold, is dropped."""
+    if isinstance(text, bytes):
+        return text
+    return (text or "").encode("utf-8", "ignore")

@@ -1,0 +1,224 @@
+"""Your own labelled texts: TSV, CSV or JSON Lines files with columns of any name."""
+
+import dataclasses
+import json
+import os
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from bert_tf.errors import DataError
+from bert_tf.tasks.classification import DataProcessor, InputExample
+from bert_tf.tasks.table_files import file_format, read_json_lines, read_table
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Where the texts and the label stand: column names, or numbers from 0.
+
+    Attributes:
+      text_a: The text.
+      text_b: The second text of a pair task.
+      label: The label; files to predict may lack it.
+      header: Whether files start with a line of names; None: if columns are named.
+      file_format: `tsv`, `csv`, `jsonl`, or `auto` for by the extension.
+    """
+
+    text_a: str
+    text_b: str | None = None
+    label: str | None = None
+    header: bool | None = None
+    file_format: str = "auto"
+
+
+class CustomProcessor(DataProcessor):
+    """Reads `train`, `dev` and `test` files of one's own.
+
+    Args:
+      columns: Where things stand in the files.
+      files: `{"train": path, "dev": path, "test": path}`; what is missing is looked
+        for in the data folder as `train.tsv`, `train.csv`, `train.jsonl` and so on.
+      labels: All labels; learned from the training file, sorted, if None.
+      dev_fraction: Share of the training file that serves as dev set when there is
+        no dev file.
+      random_seed: Which rows these are.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        files: dict[str, str | None] | None = None,
+        labels: list[str] | None = None,
+        dev_fraction: float = 0.0,
+        random_seed: int = 12345,
+    ):
+        self.columns = columns
+        self.files = files or {}
+        self.dev_fraction = dev_fraction
+        self.random_seed = random_seed
+        self.is_pair = columns.text_b is not None
+        self._labels = labels
+        self._train_file: list[InputExample] | None = None
+
+    def get_train_examples(self, data_dir: str) -> list[InputExample]:
+        examples = self._read_train_file(data_dir)
+        held_out = self._held_out(len(examples))
+        return [x for index, x in enumerate(examples) if index not in held_out]
+
+    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
+        path = self._find(data_dir, "dev")
+        if not self.dev_fraction:
+            if path is None:
+                raise DataError(
+                    f"Expected a dev file such as {os.path.join(data_dir, 'dev.tsv')}, "
+                    "found none; name it with --dev_file, or set --dev_fraction."
+                )
+            return list(self._read(path, "dev", labelled=True))
+        if path is not None:
+            raise DataError(
+                f"Expected no dev file beside --dev_fraction, found {path}; give one "
+                "of the two."
+            )
+        examples = self._read_train_file(data_dir)
+        return [examples[index] for index in sorted(self._held_out(len(examples)))]
+
+    def get_test_examples(self, data_dir: str) -> list[InputExample]:
+        path = self._find(data_dir, "test")
+        if path is None:
+            raise DataError(
+                f"Expected a file to predict such as "
+                f"{os.path.join(data_dir, 'test.tsv')}, found none; name it with "
+                "--test_file."
+            )
+        placeholder = self.get_labels()[0]
+        return [
+            dataclasses.replace(example, label=placeholder)
+            for example in self._read(path, "test", labelled=False)
+        ]
+
+    def get_labels(self) -> list[str]:
+        if self._labels is None:
+            raise DataError(
+                "Expected the labels, or a training file to learn them from; read the "
+                "training examples first."
+            )
+        return self._labels
+
+    def _read_train_file(self, data_dir: str) -> list[InputExample]:
+        if self._train_file is None:
+            path = self._find(data_dir, "train")
+            if path is None:
+                raise DataError(
+                    f"Expected a training file such as "
+                    f"{os.path.join(data_dir, 'train.tsv')}, found none; name it with "
+                    "--train_file."
+                )
+            self._train_file = list(self._read(path, "train", labelled=True))
+            if self._labels is None:
+                self._labels = sorted({str(x.label) for x in self._train_file})
+            if len(self._labels) < 2:
+                raise DataError(
+                    f"Expected at least two labels in {path}, found only "
+                    f"{self._labels[0]!r}; is --label={self.columns.label} the right "
+                    "column?"
+                )
+        return self._train_file
+
+    def _held_out(self, count: int) -> set[int]:
+        """Returns which rows of the training file are the dev set."""
+        size = round(count * self.dev_fraction)
+        if self.dev_fraction and not 0 < size < count:
+            raise DataError(
+                f"Expected --dev_fraction={self.dev_fraction} to split {count} "
+                f"training examples, got {size} of them for the dev set; choose "
+                "another."
+            )
+        return set(random.Random(self.random_seed).sample(range(count), size))
+
+    def _find(self, data_dir: str, set_type: str) -> str | None:
+        if self.files.get(set_type):
+            return self.files[set_type]
+        for extension in ("tsv", "csv", "jsonl"):
+            path = os.path.join(data_dir or "", f"{set_type}.{extension}")
+            if data_dir and tf.io.gfile.exists(path):
+                return path
+        return None
+
+    def _read(self, path: str, set_type: str, labelled: bool) -> Iterator[InputExample]:
+        columns = self.columns
+        kind = file_format(path, columns.file_format)
+        rows = self._objects(path) if kind == "jsonl" else self._table(path, kind)
+        found = False
+        for index, (get, source) in enumerate(rows):
+            found = True
+            label = get(columns.label, "--label") if labelled else None
+            if label == "":
+                raise DataError(
+                    f"Expected a label in {source}, found an empty field; correct "
+                    "that row."
+                )
+            yield InputExample(
+                guid=f"{set_type}-{index}",
+                text_a=get(columns.text_a, "--text_a"),
+                text_b=columns.text_b and get(columns.text_b, "--text_b"),
+                label=label,
+                source=source,
+            )
+        if not found:
+            raise DataError(f"Expected rows below the header of {path}, found none.")
+
+    def _table(self, path: str, kind: str) -> Iterator[tuple[Any, str]]:
+        columns = self.columns
+        named = [c for c in (columns.text_a, columns.text_b, columns.label) if c]
+        has_header = columns.header
+        if has_header is None:
+            has_header = not all(name.isdecimal() for name in named)
+        rows = read_table(
+            path, "," if kind == "csv" else "\t", '"' if kind == "csv" else None
+        )
+        names: list[str] = next(rows).fields if has_header else []
+
+        def place(column: str, flag: str) -> int:
+            if column in names:
+                return names.index(column)
+            if column.isdecimal():
+                return int(column)
+            raise DataError(
+                f"Expected a column {column!r} in {path}, found "
+                f"{', '.join(names) or 'no header'}; correct {flag}."
+            )
+
+        for row in rows:
+
+            def get(column: str, flag: str, row: Any = row) -> str:
+                return row.field(place(column, flag), f"the column of {flag}")
+
+            yield get, row.source
+
+    def _objects(self, path: str) -> Iterator[tuple[Any, str]]:
+        for values, source in read_json_lines(path):
+
+            def get(
+                key: str, flag: str, values: Any = values, source: str = source
+            ) -> str | None:
+                if key not in values:
+                    raise DataError(
+                        f"Expected a key {key!r} in {source}, found "
+                        f"{', '.join(values) or 'none'}; correct {flag} or that line."
+                    )
+                value = values[key]
+                if flag == "--label" and isinstance(value, (bool, int, float)):
+                    return json.dumps(value)
+                if value is None and flag == "--text_b":
+                    return None
+                if not isinstance(value, str):
+                    kind = "a label" if flag == "--label" else "text"
+                    raise DataError(
+                        f"Expected {kind} under {key!r} in {source}, found "
+                        f"{json.dumps(value)[:40]}; correct that line."
+                    )
+                return value
+
+            yield get, source

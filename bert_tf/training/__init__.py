@@ -1,0 +1,1 @@
+"""How it is trained: one trainer for every task and every strategy."""

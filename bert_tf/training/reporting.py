@@ -1,0 +1,172 @@
+"""What a person sees of a run: progress, a summary per epoch, TensorBoard."""
+
+import os
+import sys
+import time
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+from tqdm import tqdm
+
+# Seconds between progress lines where stderr is no terminal.
+_PLAIN_INTERVAL = 15.0
+# Steps between points in TensorBoard.
+_SUMMARY_STEPS = 10
+
+
+class TrainingReporter:
+    """Progress of a training run.
+
+    A bar per epoch on a terminal, else a line now and then; then one line per epoch
+    with the training means and, when given, the validation's. The same numbers go to
+    TensorBoard: `output_dir` for training, `output_dir/eval` for validation.
+
+    Args:
+      output_dir: Where event files go.
+      epoch_ends: The steps at which epochs end; the last is the end of the run.
+      first_step: The step that the run starts from.
+      batch_size: Examples per step.
+      learning_rate: Function of the step.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        epoch_ends: list[int],
+        first_step: int,
+        batch_size: int,
+        learning_rate: Any,
+    ):
+        self._epoch_ends = epoch_ends
+        self._batch_size = batch_size
+        self._learning_rate = learning_rate
+        self._writer = tf.summary.create_file_writer(output_dir)
+        self._eval_writer = tf.summary.create_file_writer(
+            os.path.join(output_dir, "eval")
+        )
+        self._step = first_step
+        self._epoch = sum(end <= first_step for end in epoch_ends)
+        self._summary = _Means()
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        self._means = _Means()
+        self._last_line = time.monotonic()
+        if self._epoch == len(self._epoch_ends):
+            return
+        start = self._epoch_ends[self._epoch - 1] if self._epoch else 0
+        self._bar = tqdm(
+            total=self._epoch_ends[self._epoch] - start,
+            initial=self._step - start,
+            desc=f"epoch {self._epoch + 1}/{len(self._epoch_ends)}",
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
+
+    def on_progress(self, step: int, count: int, scalars: dict[str, float]) -> None:
+        """Reports `count` steps that ended at `step`, with the means over them."""
+        self._step = step
+        self._means.add(scalars, count)
+        self._summary.add(scalars, count)
+        # The rate of the step just taken, which is what was applied.
+        rate = float(self._learning_rate(step - 1))
+        speed = self._means.steps_per_second() * self._batch_size
+        self._bar.set_postfix_str(
+            f"loss {self._means.mean('loss'):.4f}, lr {rate:.2e}, "
+            f"{speed:.0f} examples/s",
+            refresh=False,
+        )
+        self._bar.update(count)
+        if step % _SUMMARY_STEPS < count or step == self._epoch_ends[-1]:
+            with self._writer.as_default():
+                for name, value in self._summary.means().items():
+                    tf.summary.scalar(name, value, step=step)
+                tf.summary.scalar("learning_rate", rate, step=step)
+                tf.summary.scalar(
+                    "examples_per_second",
+                    self._summary.steps_per_second() * self._batch_size,
+                    step=step,
+                )
+            self._summary = _Means()
+        if self._bar.disable and time.monotonic() - self._last_line > _PLAIN_INTERVAL:
+            self._last_line = time.monotonic()
+            end = self._epoch_ends[self._epoch]
+            left = (end - step) / self._means.steps_per_second()
+            logging.info(
+                "epoch %d/%d, step %d of %d: loss %.4f, learning rate %.2e, "
+                "%.0f examples/s, %.0f s left in this epoch",
+                self._epoch + 1,
+                len(self._epoch_ends),
+                step,
+                end,
+                self._means.mean("loss"),
+                rate,
+                speed,
+                left,
+            )
+
+    def on_epoch_end(self, step: int, validation: dict[str, Any] | None) -> None:
+        """Ends the epoch's bar and prints its line."""
+        self._bar.close()
+        shown = {f"train {name}": x for name, x in self._means.means().items()}
+        if validation:
+            shown["validation loss"] = validation["eval_loss"]
+            shown |= {
+                f"validation {name.removeprefix('eval_')}": value
+                for name, value in validation.items()
+                if name.startswith("eval_") and name != "eval_loss"
+            }
+            with self._eval_writer.as_default():
+                for name, value in validation.items():
+                    tf.summary.scalar(name, value, step=step)
+        logging.info(
+            "epoch %d/%d, step %d: %s",
+            self._epoch + 1,
+            len(self._epoch_ends),
+            step,
+            ", ".join(f"{name} {float(x):.4f}" for name, x in shown.items()),
+        )
+        self._epoch += 1
+        self._start_epoch()
+
+    def close(self) -> None:
+        """Ends the bar and flushes the event files."""
+        self._bar.close()
+        self._writer.close()
+        self._eval_writer.close()
+
+
+class _Means:
+    """Means of scalars over steps, and the pace since the first was awaited."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._steps = 0
+        self._start = time.monotonic()
+
+    def add(self, scalars: dict[str, float], count: int) -> None:
+        for name, value in scalars.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * count
+        self._steps += count
+
+    def mean(self, name: str) -> float:
+        return self._sums[name] / self._steps
+
+    def means(self) -> dict[str, float]:
+        return {name: self.mean(name) for name in self._sums}
+
+    def steps_per_second(self) -> float:
+        return self._steps / max(time.monotonic() - self._start, 1e-9)
+
+
+def row_bar(desc: str, total: int) -> tqdm:
+    """Returns a bar over examples, silent where stderr is no terminal."""
+    return tqdm(
+        total=total,
+        desc=desc,
+        unit="example",
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )

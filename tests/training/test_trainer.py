@@ -1,0 +1,99 @@
+"""The loop: actions at their steps, one trace, batches that devices can share."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bert_tf import BertConfig, ConfigError, create_optimizer
+from bert_tf.tasks.classification import ClassificationTask
+from bert_tf.training.distribution import create_strategy
+from bert_tf.training.trainer import Action, Trainer
+
+CONFIG = BertConfig(
+    vocab_size=40,
+    hidden_size=8,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=16,
+    max_position_embeddings=8,
+)
+
+
+def make_trainer(steps: int) -> Trainer:
+    task = ClassificationTask("test", CONFIG, None, ["a", "b"], 8, False)
+    strategy = create_strategy("one_device")
+    tf.keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model = task.create_model()
+        optimizer = create_optimizer(1e-2, steps, 2)
+        optimizer.build(model.trainable_variables)
+    return Trainer(task, model, strategy, optimizer, random_seed=7)
+
+
+def batches() -> tf.data.Dataset:
+    draw = np.random.default_rng(0)
+    rows = {
+        "input_ids": draw.integers(0, 40, [64, 8], dtype=np.int32),
+        "input_mask": np.ones([64, 8], np.int32),
+        "segment_ids": np.zeros([64, 8], np.int32),
+        "label_ids": draw.integers(0, 2, [64], dtype=np.int32),
+        "is_real_example": np.ones([64], np.int32),
+    }
+    dataset = tf.data.Dataset.from_tensor_slices(rows)
+    return dataset.batch(4, drop_remainder=True).repeat()
+
+
+def train(trainer: Trainer, steps: int, steps_per_call: int, actions=()):
+    progress = []
+    trainer.train(
+        batches(),
+        num_train_steps=steps,
+        steps_per_call=steps_per_call,
+        on_progress=lambda step, count, scalars: progress.append(
+            (step, count, scalars)
+        ),
+        actions=actions,
+    )
+    return progress
+
+
+def test_calls_end_where_actions_are_due():
+    done = []
+    actions = [
+        Action([3, 8], lambda step: done.append(("save", step))),
+        Action([5, 8, 12], lambda step: done.append(("epoch", step))),
+    ]
+    progress = train(make_trainer(12), 12, 4, actions)
+    assert [p[:2] for p in progress] == [(3, 3), (5, 2), (8, 3), (12, 4)]
+    assert done == [("save", 3), ("epoch", 5), ("save", 8), ("epoch", 8), ("epoch", 12)]
+
+
+def test_steps_per_call_change_nothing():
+    one, four = make_trainer(8), make_trainer(8)
+    singles, quads = train(one, 8, 1), train(four, 8, 4)
+    for a, b in zip(one.model.variables, four.model.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+    means = [np.mean([s[2]["loss"] for s in singles[i : i + 4]]) for i in (0, 4)]
+    np.testing.assert_allclose(means, [q[2]["loss"] for q in quads], rtol=1e-6)
+
+
+def test_one_trace_serves_all_steps():
+    trainer = make_trainer(9)
+    train(trainer, 9, 4, [Action([5], lambda step: None)])
+    assert trainer._train_steps.experimental_get_tracing_count() == 1
+
+
+def test_no_string_and_no_int64_reaches_the_step():
+    spec = tf.nest.flatten(batches().element_spec)
+    assert {s.dtype for s in spec} == {tf.int32}
+
+
+def test_a_batch_that_devices_cannot_share_is_refused():
+    trainer = make_trainer(1)
+
+    class ThreeDevices:
+        num_replicas_in_sync = 3
+
+    trainer.strategy = ThreeDevices()
+    with pytest.raises(ConfigError, match="multiple of 3"):
+        trainer.distribute(batches())
