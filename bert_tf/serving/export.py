@@ -1,0 +1,79 @@
+"""SavedModels that take raw strings and need nothing but TensorFlow and TF Text."""
+
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from bert_tf.tasks.classification import ClassificationTask
+
+
+class _ClassifierModule(tf.Module):
+    """Texts to label names and probabilities."""
+
+    def __init__(self, task: ClassificationTask, model: Any):
+        super().__init__()
+        # A copy outside any strategy, whose variables are plain ones.
+        self._model = type(model).from_config(model.get_config())
+        self._model.set_weights(model.get_weights())
+        # The TensorFlow variables themselves: found through Keras alone they load
+        # in TensorFlow 2 but not in a TF1-style session, which is what TF Serving
+        # runs.
+        self._weights = [v.value for v in self._model.variables]
+        self._tokenizer = task.tokenizer
+        self._labels = task.labels
+        self._max_seq_length = task.max_seq_length
+        signature = {"text_a": tf.TensorSpec([None], tf.string, name="text_a")}
+        if task.is_pair:
+            signature["text_b"] = tf.TensorSpec([None], tf.string, name="text_b")
+        self.serve = tf.function(self._serve, input_signature=list(signature.values()))
+
+    def _serve(
+        self, text_a: tf.Tensor, text_b: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        features = self._tokenizer.pack(
+            text_a, text_b, self._max_seq_length, pad_to_max=False
+        )
+        probabilities = tf.nn.softmax(self._model(features), axis=-1)
+        labels = tf.constant(self._labels)
+        return {
+            "label": tf.gather(labels, tf.argmax(probabilities, axis=-1)),
+            # A row each, since TF Serving's row format wants one batch dimension.
+            "labels": tf.tile(labels[None], [tf.shape(probabilities)[0], 1]),
+            "probabilities": probabilities,
+        }
+
+
+def export_classifier(task: ClassificationTask, model: Any, export_dir: str) -> str:
+    """Writes a SavedModel into the next free `export_dir/<version>/`.
+
+    `serving_default` takes `text_a` `[n]` (pair tasks: also `text_b` `[n]`, empty
+    strings for none) and returns `label` `[n]`, the name of the likeliest; `labels`
+    `[n, L]`, all names; `probabilities` float32 `[n, L]`. A batch is padded to its
+    longest row, at most to the length that the model was trained with.
+
+    Args:
+      task: Labels, tokenizer and length.
+      model: The trained classifier.
+      export_dir: Holds one folder per version, as TF Serving expects.
+
+    Returns:
+      The version's folder.
+    """
+    tf.io.gfile.makedirs(export_dir)
+    taken = [
+        int(name.rstrip("/"))
+        for name in tf.io.gfile.listdir(export_dir)
+        if name.rstrip("/").isdecimal()
+    ]
+    version = os.path.join(export_dir, str(max(taken, default=0) + 1))
+    # TF Serving loads a numbered folder as soon as it appears: it must be whole.
+    staged = os.path.join(export_dir, f".writing-{os.path.basename(version)}")
+    module = _ClassifierModule(task, model)
+    tf.saved_model.save(
+        module,
+        staged,
+        signatures={"serving_default": module.serve.get_concrete_function()},
+    )
+    tf.io.gfile.rename(staged, version)
+    return version

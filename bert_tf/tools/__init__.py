@@ -1,0 +1,1 @@
+"""The command line: flags to a config, the config to the library."""

@@ -1,0 +1,170 @@
+"""What all tools share: parsing, help, quiet logs, errors in one line.
+
+Importing this module, asking for help and every error in a flag stay without
+TensorFlow, whose import takes seconds.
+"""
+
+import dataclasses
+import logging as python_logging
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags, logging
+
+from bert_tf.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Flags that belong together in a tool's help.
+
+    Attributes:
+      title: Heading in the help text.
+      define: Defines the flags on the `FlagValues` that it is given.
+    """
+
+    title: str
+    define: Callable[[flags.FlagValues], None]
+
+
+def run_tool(
+    name: str,
+    summary: str,
+    groups: Sequence[Group],
+    main: Callable[[flags.FlagValues], None],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parses the flags and runs `main` with them.
+
+    Args:
+      name: What the tool is called.
+      summary: Its help text's first paragraph.
+      groups: Its flags. Each call has its own, so tools do not collide in a process.
+      main: The work. Its ConfigError, CheckpointError, DataError or failed file
+        access becomes one line on stderr.
+      argv: Arguments without the program's name; those of this process if None.
+
+    Returns:
+      The exit code: 0, or 1 after an error, or 130 after Ctrl-C.
+    """
+    _make_quiet()
+    values = flags.FlagValues()
+    titles: dict[str, list[str]] = {}
+    for group in [*groups, Group("Other", _define_common)]:
+        before = set(values)
+        group.define(values)
+        titles[group.title] = [flag for flag in values if flag not in before]
+    try:
+        rest = values([name, *(sys.argv[1:] if argv is None else argv)])[1:]
+        if values.help:
+            print(_help_text(name, summary, titles, values))
+            return 0
+        if rest:
+            raise ConfigError(
+                f"Expected only flags, got {rest[0]!r}; flags are written --name=value."
+            )
+        logging.set_verbosity(values.verbosity)
+        main(values)
+    except KeyboardInterrupt:
+        _last_line(
+            name, "interrupted; the same command goes on from the newest checkpoint."
+        )
+        return 130
+    except Exception as error:
+        if not _is_for_the_user(error):
+            raise
+        _last_line(name, str(error))
+        return 1
+    return 0
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    """Returns whether a sentence about this error helps more than a traceback."""
+    # A ValueError of any other kind is a mistake of ours.
+    from bert_tf.errors import CheckpointError, DataError
+
+    known: tuple[type, ...] = (ConfigError, CheckpointError, DataError, flags.Error)
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        known += (
+            tf.errors.PermissionDeniedError,
+            tf.errors.NotFoundError,
+            tf.errors.FailedPreconditionError,
+            tf.errors.ResourceExhaustedError,
+            tf.errors.UnavailableError,
+            tf.errors.DataLossError,
+        )
+    return isinstance(error, (*known, OSError))
+
+
+def _shown_default(flag: Any) -> str:
+    text = flag.default_as_str.strip("'")
+    return f" (default: {text})"
+
+
+def _last_line(name: str, message: str) -> None:
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def _define_common(values: flags.FlagValues) -> None:
+    flags.DEFINE_integer(
+        "verbosity",
+        logging.INFO,
+        "How much to log: 1 for debugging, 0 for progress, -1 for warnings, -2 for "
+        "errors only. TensorFlow's own lines follow TF_CPP_MIN_LOG_LEVEL.",
+        lower_bound=-3,
+        upper_bound=3,
+        flag_values=values,
+    )
+    flags.DEFINE_bool("help", False, "Show this text.", flag_values=values)
+    for alias in ("helpfull", "helpshort"):
+        flags.DEFINE_alias(alias, "help", flag_values=values)
+
+
+def _make_quiet() -> None:
+    """Silences TensorFlow's own lines, unless asked for, and makes ours plain."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    python_logging.getLogger("tensorflow").setLevel(python_logging.ERROR)
+    handler = python_logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter())
+    handler.addFilter(_is_worth_showing)
+    logger = logging.get_absl_logger()
+    logger.handlers = [handler]
+    logger.propagate = False
+
+
+def _is_worth_showing(record: python_logging.LogRecord) -> bool:
+    """Returns whether a line is ours; TensorFlow logs through absl as well."""
+    ours = os.sep + "bert_tf" + os.sep in record.pathname
+    return ours or logging.get_verbosity() > logging.INFO
+
+
+class _PlainFormatter(python_logging.Formatter):
+    """The message alone; its level in front when it is a warning or worse."""
+
+    def format(self, record: Any) -> str:
+        message = record.getMessage()
+        return message if record.levelno <= 20 else f"{record.levelname}: {message}"
+
+
+def _help_text(
+    name: str, summary: str, titles: dict[str, list[str]], values: flags.FlagValues
+) -> str:
+    lines = [f"bert-tf {name} --FLAG=VALUE ...", "", *textwrap.wrap(summary, 80)]
+    for title, names in titles.items():
+        lines += ["", f"{title}:"]
+        for flag in (values[n] for n in names if n not in ("helpfull", "helpshort")):
+            shown = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
+            default = "" if flag.default is None else _shown_default(flag)
+            lines.append(f"  {shown}")
+            lines += textwrap.wrap(
+                flag.help + default,
+                80,
+                initial_indent=" " * 6,
+                subsequent_indent=" " * 6,
+            )
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""Turns a Hugging Face BERT folder into Google's layout."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from bert_tf.errors import ConfigError
+from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.flags import require
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum(
+        "from",
+        "huggingface",
+        ["huggingface"],
+        "What the input is.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum("to", "google", ["google"], "What to write.", flag_values=values)
+    flags.DEFINE_string(
+        "input",
+        None,
+        "Folder with config.json, model.safetensors and vocab.txt.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "output_dir",
+        None,
+        "Folder for bert_model.ckpt, bert_config.json and vocab.txt; new or empty.",
+        flag_values=values,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool with the given arguments, this process's if None."""
+
+    def convert(values: flags.FlagValues) -> None:
+        require(values, "input", "output_dir")
+        source, target = values.input, values.output_dir
+        if not os.path.isdir(source):
+            raise ConfigError(
+                f"Expected a folder at --input={source}, found none; check the path."
+            )
+        if os.path.exists(target) and (not os.path.isdir(target) or os.listdir(target)):
+            raise ConfigError(
+                f"Expected a new or empty folder at --output_dir={target}, found files "
+                "in it; name another."
+            )
+        from bert_tf.interchange import convert_from_hugging_face
+
+        convert_from_hugging_face(source, target)
+
+    return run_tool(
+        "convert_checkpoint",
+        "Turns the encoder of a Hugging Face BERT folder into Google's checkpoint, "
+        "config and vocabulary.",
+        [Group("Files", _define_flags)],
+        convert,
+        argv,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

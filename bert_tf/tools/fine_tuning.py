@@ -1,0 +1,362 @@
+"""One fine-tuning run: train, evaluate, predict, export, continue where it stopped."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import checkpoint
+from bert_tf.config import BertConfig
+from bert_tf.data.input_pipeline import evaluation_batches, training_batches
+from bert_tf.data.records import write_records
+from bert_tf.errors import CheckpointError, ConfigError, DataError
+from bert_tf.optimization import create_optimizer
+from bert_tf.serving.export import export_classifier
+from bert_tf.tasks.classification import ClassificationTask, InputExample
+from bert_tf.tokenization import (
+    GraphTokenizer,
+    check_casing,
+    check_vocab,
+    validate_case_matches_checkpoint,
+)
+from bert_tf.tools.flags import FineTuningConfig
+from bert_tf.training.distribution import create_strategy
+from bert_tf.training.reporting import TrainingReporter, row_bar
+from bert_tf.training.trainer import Action, Trainer
+
+RUN_FILE = "run_config.json"
+LABELS_FILE = "labels.json"
+
+# As many as the release's Estimator keeps.
+_KEPT_CHECKPOINTS = 5
+
+
+def load_model_files(config: FineTuningConfig) -> tuple[BertConfig, GraphTokenizer]:
+    """Reads and checks the BERT config and the vocabulary.
+
+    Raises:
+      ConfigError, DataError: They are damaged, or do not fit each other or the flags.
+    """
+    bert_config = BertConfig.from_json_file(config.bert_config_file)
+    if config.max_seq_length > bert_config.max_position_embeddings:
+        raise ConfigError(
+            f"Expected --max_seq_length of at most max_position_embeddings="
+            f"{bert_config.max_position_embeddings}, got {config.max_seq_length}; "
+            "lower it."
+        )
+    vocab = check_vocab(config.vocab_file, bert_config.vocab_size)
+    if config.check_casing:
+        validate_case_matches_checkpoint(config.do_lower_case, config.init_checkpoint)
+        check_casing(vocab, config.do_lower_case, config.vocab_file)
+    return bert_config, GraphTokenizer(config.vocab_file, config.do_lower_case)
+
+
+class FineTuningRun:
+    """A run of one task in one output folder.
+
+    Everything that can be wrong with checkpoint, folder and examples is found when
+    it is made, before anything is written.
+
+    Args:
+      config: The flags.
+      bert_config: The architecture.
+      task: What to train.
+      examples: `{"train": ..., "eval": ..., "predict": ...}` as far as they are
+        needed, each with valid labels.
+    """
+
+    def __init__(
+        self,
+        config: FineTuningConfig,
+        bert_config: BertConfig,
+        task: ClassificationTask,
+        examples: Mapping[str, Sequence[InputExample]],
+    ):
+        self.config = config
+        self.bert_config = bert_config
+        self.task = task
+        self.examples = examples
+        self.num_train_steps = self._count_steps() if config.do_train else 0
+        for rows in examples.values():
+            task.check_labels(rows)
+        self._check_folder()
+        keras.utils.set_random_seed(config.random_seed)
+        self.strategy = create_strategy(
+            config.distribution_strategy,
+            use_tpu=config.use_tpu,
+            tpu_name=config.tpu_name,
+            tpu_zone=config.tpu_zone,
+            gcp_project=config.gcp_project,
+            master=config.master,
+            num_tpu_cores=config.num_tpu_cores,
+        )
+        self._check_batch_sizes()
+        with self.strategy.scope():
+            self.model = task.create_model()
+            self.optimizer: Any = None
+            if config.do_train:
+                self.optimizer = self._create_optimizer()
+            self.step = self._restore()
+        self.trainer = Trainer(
+            task, self.model, self.strategy, self.optimizer, config.random_seed
+        )
+
+    def run(self) -> None:
+        """Does what the flags ask for, in the order of the release."""
+        config = self.config
+        tf.io.gfile.makedirs(config.output_dir)
+        self._describe_folder()
+        if "eval" in self.examples:
+            self._write_records("eval", config.eval_batch_size)
+        if config.do_train:
+            self._train()
+        if config.do_eval:
+            self._evaluate()
+        if config.do_predict:
+            self._predict()
+        if config.export_dir:
+            version = export_classifier(self.task, self.model, config.export_dir)
+            logging.info("exported a SavedModel to %s", version)
+
+    # Before anything is written.
+
+    def _count_steps(self) -> int:
+        count, config = len(self.examples["train"]), self.config
+        steps = int(count / config.train_batch_size * config.num_train_epochs)
+        if steps == 0:
+            raise DataError(
+                f"Expected examples for at least one batch of "
+                f"{config.train_batch_size}, got {count} examples and "
+                f"--num_train_epochs={config.num_train_epochs}; lower "
+                "--train_batch_size."
+            )
+        return steps
+
+    def _check_batch_sizes(self) -> None:
+        replicas = self.strategy.num_replicas_in_sync
+        for name in ("train_batch_size", "eval_batch_size", "predict_batch_size"):
+            if getattr(self.config, name) % replicas:
+                raise ConfigError(
+                    f"Expected a --{name} that {replicas} devices can share equally, "
+                    f"got {getattr(self.config, name)}; choose a multiple of "
+                    f"{replicas}."
+                )
+
+    def _identity(self) -> dict[str, Any]:
+        """Returns what makes this run's checkpoints fit it and no other run."""
+        with tf.io.gfile.GFile(self.config.vocab_file, "rb") as reader:
+            vocab_hash = hashlib.sha256(reader.read()).hexdigest()
+        return {
+            "task_name": self.task.name,
+            "labels": self.task.labels,
+            "do_lower_case": self.config.do_lower_case,
+            "max_seq_length": self.config.max_seq_length,
+            "vocab_sha256": vocab_hash,
+            "bert_config": self.bert_config.to_dict(),
+        }
+
+    def _check_folder(self) -> None:
+        """Raises a ConfigError if another run left the output folder."""
+        path = os.path.join(self.config.output_dir, RUN_FILE)
+        if not tf.io.gfile.exists(path):
+            return
+        with tf.io.gfile.GFile(path) as reader:
+            content = reader.read()
+        try:
+            left = _flat(json.loads(content))
+        except (ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"Expected the JSON that a run wrote in {path}, found damage "
+                f"({error}); name another --output_dir."
+            ) from error
+        now = _flat(self._identity())
+        for name in sorted(now):
+            if name not in left or left[name] != now[name]:
+                raise ConfigError(
+                    f"Expected an --output_dir of a run with {name}={now[name]}, found "
+                    f"that {self.config.output_dir} was left by one with "
+                    f"{name}={left.get(name)}; name another --output_dir."
+                )
+
+    def _create_optimizer(self) -> Any:
+        warmup_steps = int(self.num_train_steps * self.config.warmup_proportion)
+        optimizer = create_optimizer(
+            self.config.learning_rate, self.num_train_steps, warmup_steps
+        )
+        optimizer.build(self.model.trainable_variables)
+        return optimizer
+
+    def _restore(self) -> int:
+        """Loads the newest checkpoint of the folder, else the initial one.
+
+        Returns:
+          The step that the weights are of.
+        """
+        newest = None
+        if tf.io.gfile.isdir(self.config.output_dir):
+            newest = checkpoint.latest_checkpoint(self.config.output_dir)
+        if newest is not None:
+            report = checkpoint.load_checkpoint(self.model, newest, self.optimizer)
+            step = checkpoint.CheckpointReader(newest).step() or 0
+            verb = "continuing from" if self.config.do_train else "using"
+            logging.info("%s step %d: %s", verb, step, report)
+            return step
+        if not self.config.init_checkpoint:
+            if not self.config.do_train:
+                raise CheckpointError(
+                    f"Expected a checkpoint in {self.config.output_dir} or at "
+                    "--init_checkpoint, found neither; train first, or name one."
+                )
+            logging.warning("no --init_checkpoint: training starts from random weights")
+            return 0
+        report = checkpoint.load_checkpoint(self.model, self.config.init_checkpoint)
+        logging.info("initial checkpoint: %s", report)
+        if report.fresh and not self.config.do_train:
+            logging.warning(
+                "%s are random numbers, since %s does not hold them and nothing is "
+                "trained",
+                ", ".join(report.fresh),
+                report.path,
+            )
+        return 0
+
+    # From here on, things are written.
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.config.output_dir, name)
+
+    def _describe_folder(self) -> None:
+        """Makes the folder a complete one: config, vocabulary and labels beside."""
+        checkpoint.write_file(
+            self._path(RUN_FILE), json.dumps(self._identity(), indent=2) + "\n"
+        )
+        checkpoint.write_file(
+            self._path(LABELS_FILE),
+            json.dumps(self.task.labels, ensure_ascii=False, indent=2) + "\n",
+        )
+        checkpoint.write_file(
+            self._path("bert_config.json"), self.bert_config.to_json_string()
+        )
+        vocab_copy = self._path("vocab.txt")
+        if os.path.abspath(vocab_copy) != os.path.abspath(self.config.vocab_file):
+            with tf.io.gfile.GFile(self.config.vocab_file, "rb") as reader:
+                checkpoint.write_file(vocab_copy, reader.read())
+
+    def _write_records(self, name: str, batch_size: int) -> None:
+        rows = self.examples[name]
+        path = self._path(f"{name}.tf_record")
+        write_records(path, self.task.features(rows), self.task.feature_spec)
+        logging.info(
+            "%s: %d examples in batches of %d, %s", name, len(rows), batch_size, path
+        )
+
+    def _train(self) -> None:
+        config, optimizer = self.config, self.optimizer
+        if self.step >= self.num_train_steps:
+            logging.info(
+                "training is complete: step %d of %d was reached before",
+                self.step,
+                self.num_train_steps,
+            )
+            return
+        self._write_records("train", config.train_batch_size)
+        count = len(self.examples["train"])
+        epoch_ends = _epoch_ends(count, config.train_batch_size, self.num_train_steps)
+        reporter = TrainingReporter(
+            config.output_dir,
+            epoch_ends,
+            self.step,
+            config.train_batch_size,
+            optimizer.learning_rate_at,
+        )
+        every = config.save_checkpoints_steps
+        saves = sorted({*range(every, self.num_train_steps, every)})
+        try:
+            self.trainer.train(
+                training_batches(
+                    self._path("train.tf_record"),
+                    self.task.feature_spec,
+                    batch_size=config.train_batch_size,
+                    random_seed=config.random_seed,
+                    start_step=self.step,
+                ),
+                num_train_steps=self.num_train_steps,
+                steps_per_call=config.iterations_per_loop if config.on_tpu else 1,
+                on_progress=reporter.on_progress,
+                actions=[
+                    Action([*saves, self.num_train_steps], self._save),
+                    Action(
+                        epoch_ends,
+                        lambda step: reporter.on_epoch_end(step, self._validate()),
+                    ),
+                ],
+            )
+        finally:
+            reporter.close()
+        self.step = self.num_train_steps
+
+    def _save(self, step: int) -> None:
+        checkpoint.save_checkpoint(
+            self.model, self._path(f"model.ckpt-{step}"), self.optimizer
+        )
+        checkpoint.keep_newest(self.config.output_dir, _KEPT_CHECKPOINTS)
+
+    def _validate(self) -> dict[str, Any] | None:
+        """Returns the metrics of the dev set, if there is one."""
+        if "eval" not in self.examples:
+            return None
+        batch_size = self.config.eval_batch_size
+        rows = self._rows("eval", batch_size)
+        return self.task.metrics(rows, batch_size)
+
+    def _rows(self, name: str, batch_size: int) -> dict[str, np.ndarray]:
+        batches = evaluation_batches(
+            self._path(f"{name}.tf_record"),
+            self.task.feature_spec,
+            batch_size=batch_size,
+        )
+        with row_bar(name, len(self.examples[name])) as bar:
+            return self.trainer.predict(batches, bar.update)
+
+    def _evaluate(self) -> None:
+        results = {**(self._validate() or {}), "global_step": self.step}
+        lines = [f"{key} = {results[key]}" for key in sorted(results)]
+        for line in lines:
+            logging.info("%s", line)
+        checkpoint.write_file(self._path("eval_results.txt"), "\n".join([*lines, ""]))
+
+    def _predict(self) -> None:
+        batch_size = self.config.predict_batch_size
+        self._write_records("predict", batch_size)
+        probabilities = self._rows("predict", batch_size)["probabilities"]
+        lines = ["\t".join(str(p) for p in row) for row in probabilities]
+        path = self._path("test_results.tsv")
+        checkpoint.write_file(path, "\n".join([*lines, ""]))
+        logging.info("predicted %d examples: %s", len(lines), path)
+
+
+def _epoch_ends(count: int, batch_size: int, num_train_steps: int) -> list[int]:
+    """Returns the steps at which the passes over `count` examples end."""
+    ends, epoch = [], 1
+    while (end := int(count * epoch / batch_size)) < num_train_steps:
+        if end > 0 and end not in ends:
+            ends.append(end)
+        epoch += 1
+    return [*ends, num_train_steps]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns `{"bert_config.hidden_size": 128, ...}` of nested dictionaries."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,244 @@
+"""Flags that scripts share, under Google's names and with Google's defaults.
+
+Each group is stated twice and nowhere else: as flags, and as the fields of the config
+that the library is called with. `FineTuningConfig` is made without TensorFlow, so
+that flags which contradict each other are answered at once.
+"""
+
+import dataclasses
+import os
+from typing import Any, Self
+
+from absl import flags, logging
+
+from bert_tf.errors import ConfigError
+
+STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class FineTuningConfig:
+    """Everything a fine-tuning run needs to know, whatever its task.
+
+    The fields are the flags of the same names; `--help` says what each does.
+    """
+
+    bert_config_file: str
+    vocab_file: str
+    output_dir: str
+    init_checkpoint: str | None = None
+    do_lower_case: bool = True
+    check_casing: bool = True
+    max_seq_length: int = 128
+    do_train: bool = False
+    do_eval: bool = False
+    do_predict: bool = False
+    export_dir: str | None = None
+    train_batch_size: int = 32
+    eval_batch_size: int = 8
+    predict_batch_size: int = 8
+    learning_rate: float = 5e-5
+    num_train_epochs: float = 3.0
+    warmup_proportion: float = 0.1
+    save_checkpoints_steps: int = 1000
+    iterations_per_loop: int = 1000
+    random_seed: int = 12345
+    distribution_strategy: str = "auto"
+    use_tpu: bool = False
+    tpu_name: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    master: str | None = None
+    num_tpu_cores: int = 8
+
+    @classmethod
+    def from_flags(cls, values: flags.FlagValues) -> Self:
+        """Returns the config that the parsed flags say, checked."""
+        config = cls(**{f.name: values[f.name].value for f in dataclasses.fields(cls)})
+        config.check()
+        return config
+
+    @property
+    def on_tpu(self) -> bool:
+        """Whether the run is for a TPU."""
+        return self.use_tpu or self.distribution_strategy == "tpu"
+
+    def check(self) -> None:
+        """Raises a ConfigError for flags that contradict each other or the disk."""
+        if not (self.do_train or self.do_eval or self.do_predict or self.export_dir):
+            raise ConfigError(
+                "Expected something to do, got none of --do_train, --do_eval, "
+                "--do_predict, --export_dir; set at least one."
+            )
+        if self.use_tpu and self.distribution_strategy not in ("auto", "tpu"):
+            raise ConfigError(
+                f"Expected --distribution_strategy=tpu (or auto) beside --use_tpu, got "
+                f"{self.distribution_strategy}; drop one of the two."
+            )
+        if self.warmup_proportion > 1.0:
+            raise ConfigError(
+                f"Expected --warmup_proportion from 0 to 1, got "
+                f"{self.warmup_proportion}."
+            )
+        if not self.on_tpu:
+            ignored = ("tpu_name", "tpu_zone", "gcp_project", "master")
+            given = [f"--{name}" for name in ignored if getattr(self, name)]
+            if given:
+                logging.warning("%s ignored: --use_tpu is not set", ", ".join(given))
+        elif self.tpu_name not in (None, "", "local") or self.master:
+            for name in ("output_dir", "init_checkpoint", "export_dir"):
+                path = getattr(self, name)
+                if path and "://" not in path:
+                    raise ConfigError(
+                        f"Expected a remote path such as gs://BUCKET/... in --{name} "
+                        f"for a remote TPU, got the local path {path}; copy it to a "
+                        "bucket, or run on the TPU's own machine."
+                    )
+        for name in ("bert_config_file", "vocab_file"):
+            path = getattr(self, name)
+            if "://" not in path and not os.path.isfile(path):
+                raise ConfigError(
+                    f"Expected a file at --{name}={path}, found none; check the path."
+                )
+        if "://" not in self.output_dir and os.path.isfile(self.output_dir):
+            raise ConfigError(
+                f"Expected a folder at --output_dir={self.output_dir}, found a file; "
+                "name another."
+            )
+
+
+def require(values: flags.FlagValues, *names: str) -> None:
+    """Raises a ConfigError that names the first flag without a value."""
+    for name in names:
+        if values[name].value in (None, ""):
+            raise ConfigError(f"Expected --{name}, got none; {_first(values, name)}")
+
+
+def _first(values: flags.FlagValues, name: str) -> str:
+    text = values[name].help.split(". ")[0].rstrip(".")
+    return f"it is: {text[0].lower()}{text[1:]}."
+
+
+def define_model_flags(values: flags.FlagValues) -> None:
+    """Flags that say which model, with which words."""
+    _string(values, "bert_config_file", None, "The model's bert_config.json.")
+    _string(values, "vocab_file", None, "The model's vocab.txt.")
+    _string(
+        values,
+        "init_checkpoint",
+        None,
+        "Checkpoint to start from: a prefix such as DIR/bert_model.ckpt, one of its "
+        "files, or a folder. A checkpoint in --output_dir goes before it.",
+    )
+    _bool(
+        values,
+        "do_lower_case",
+        True,
+        "Lower-case the text and strip accents: for uncased models.",
+    )
+    _bool(
+        values,
+        "check_casing",
+        True,
+        "Stop when the vocabulary plainly contradicts --do_lower_case.",
+    )
+    _integer(
+        values,
+        "max_seq_length",
+        128,
+        "Pieces per example, special ones included; longer texts are cut.",
+        at_least=3,
+    )
+
+
+def define_output_flags(values: flags.FlagValues) -> None:
+    """Flags that say what to do and where to write."""
+    _string(
+        values,
+        "output_dir",
+        None,
+        "Folder for checkpoints, records, results and TensorBoard events. A run "
+        "continues from the newest checkpoint in it.",
+    )
+    _bool(values, "do_train", False, "Train on the training set.")
+    _bool(
+        values,
+        "do_eval",
+        False,
+        "Evaluate on the dev set, into eval_results.txt; with --do_train also after "
+        "each epoch.",
+    )
+    _bool(values, "do_predict", False, "Predict the test set, into test_results.tsv.")
+    _string(
+        values,
+        "export_dir",
+        None,
+        "Write a SavedModel that takes raw strings into EXPORT_DIR/1 (or the next "
+        "free number).",
+    )
+
+
+def define_training_flags(values: flags.FlagValues) -> None:
+    """Flags that say how to train."""
+    for name, default, help_text in (
+        ("train_batch_size", 32, "Examples per training step, over all devices."),
+        ("eval_batch_size", 8, "Examples per batch of evaluation."),
+        ("predict_batch_size", 8, "Examples per batch of prediction."),
+        ("save_checkpoints_steps", 1000, "Steps between checkpoints."),
+        (
+            "iterations_per_loop",
+            1000,
+            "Steps per call of the TPU; elsewhere it is 1, for live progress.",
+        ),
+    ):
+        _integer(values, name, default, help_text, at_least=1)
+    _float(values, "learning_rate", 5e-5, "Peak of the learning rate.")
+    _float(values, "num_train_epochs", 3.0, "Passes over the training set.")
+    _float(
+        values, "warmup_proportion", 0.1, "Share of the steps that warm the rate up."
+    )
+    _integer(
+        values,
+        "random_seed",
+        12345,
+        "What the order of examples, dropout and fresh weights are a function of.",
+        at_least=0,
+    )
+
+
+def define_device_flags(values: flags.FlagValues) -> None:
+    """Flags that say where to run."""
+    flags.DEFINE_enum(
+        "distribution_strategy",
+        "auto",
+        STRATEGIES,
+        "one_device, mirrored (all GPUs of this host), tpu, or auto: what is there.",
+        flag_values=values,
+    )
+    _bool(values, "use_tpu", False, "Run on a TPU.")
+    _string(
+        values,
+        "tpu_name",
+        None,
+        "Name or grpc:// address of a Cloud TPU; none, or local, on a TPU VM.",
+    )
+    _string(values, "tpu_zone", None, "Zone of the Cloud TPU, if not this machine's.")
+    _string(values, "gcp_project", None, "Its project, if not this machine's.")
+    _string(values, "master", None, "Address of the TPU, in place of --tpu_name.")
+    _integer(values, "num_tpu_cores", 8, "Cores of the TPU.", at_least=1)
+
+
+def _string(values: Any, name: str, default: str | None, text: str) -> None:
+    flags.DEFINE_string(name, default, text, flag_values=values)
+
+
+def _bool(values: Any, name: str, default: bool, text: str) -> None:
+    flags.DEFINE_bool(name, default, text, flag_values=values)
+
+
+def _integer(values: Any, name: str, default: int, text: str, at_least: int) -> None:
+    flags.DEFINE_integer(name, default, text, lower_bound=at_least, flag_values=values)
+
+
+def _float(values: Any, name: str, default: float, text: str) -> None:
+    flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=values)

@@ -1,0 +1,38 @@
+"""`bert-tf NAME ...`: every tool under one command."""
+
+import importlib
+import sys
+
+from bert_tf.version import __version__
+
+# Name of the tool's module -> its line in the overview.
+TOOLS = {
+    "run_classifier": "fine-tune, evaluate, predict with and export a classifier",
+    "convert_checkpoint": "turn a Hugging Face BERT folder into Google's layout",
+}
+
+
+def main() -> int:
+    """Runs the tool that the first argument names."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] == "--version":
+        print(__version__)
+        return 0
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print("bert-tf TOOL --FLAG=VALUE ...\n\nTools (bert-tf TOOL --help):")
+        for name, line in TOOLS.items():
+            print(f"  {name:<20} {line}")
+        return 0
+    if arguments[0] not in TOOLS:
+        print(
+            f"bert-tf: Expected one of {', '.join(TOOLS)}, got {arguments[0]!r}; see "
+            "bert-tf --help.",
+            file=sys.stderr,
+        )
+        return 1
+    tool = importlib.import_module(f"bert_tf.tools.{arguments[0]}")
+    return tool.main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""The whole script on real files: train, evaluate, predict, export, continue."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bert_tf.checkpoint import CheckpointReader
+from bert_tf.tasks.classification import DataProcessor, InputExample
+from bert_tf.tools.run_classifier import ClassifierConfig, main, run
+from tests.programs import run as run_program
+from tests.small_task import as_arguments, write_small_task
+
+TEXTS = [
+    "the sun and the heat",
+    "snow and ice",
+    "",
+    "雪が降る 冬の寒さ mixed with english",
+    "zero\u200bwidth, nul\x00, bell\x07 and a lone\ufffdcharacter",
+    "Ünïcödé ΣΊΣΥΦΟΣ İstanbul ﬁ ａｂｃ 👩‍👩‍👧",
+    "summer " * 1429,
+]
+
+# What a server has: TensorFlow and TF Text's ops; nothing of this package.
+ASK = """
+import json, sys
+import tensorflow as tf
+import tensorflow_text
+folder, texts = sys.argv[1], json.load(open(sys.argv[2], encoding="utf-8"))
+signature = tf.saved_model.load(folder).signatures["serving_default"]
+names = sorted(signature.structured_input_signature[1])
+feeds = {name: tf.constant(texts) for name in names}
+if "text_b" in feeds:
+    feeds["text_b"] = tf.constant([""] * len(texts))
+answer = {k: v.numpy() for k, v in signature(**feeds).items()}
+graph = tf.Graph()
+with tf.compat.v1.Session(graph=graph) as session:
+    meta = tf.compat.v1.saved_model.load(session, ["serve"], folder)
+    inputs = meta.signature_def["serving_default"].inputs
+    session_probabilities = session.run(
+        meta.signature_def["serving_default"].outputs["probabilities"].name,
+        {inputs[n].name: feeds[n].numpy() for n in names},
+    )
+assert not [m for m in sys.modules if m.startswith("bert_tf")]
+json.dump({
+    "label": [x.decode() for x in answer["label"]],
+    "labels": [[x.decode() for x in row] for row in answer["labels"]],
+    "probabilities": answer["probabilities"].tolist(),
+    "session": session_probabilities.tolist(),
+    "inputs": names,
+}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, testdata):
+    """A run that did everything at once; returns its flags and folder."""
+    folder = tmp_path_factory.mktemp("run")
+    flags = write_small_task(folder, testdata, rows=200)
+    assert all("\t" not in text and "\n" not in text for text in TEXTS)
+    # As JSON lines, which any text survives.
+    (folder / "test.jsonl").write_text(
+        "\n".join(json.dumps({"text": text}) for text in TEXTS) + "\n"
+    )
+    flags |= {
+        "do_train": "true",
+        "do_eval": "true",
+        "do_predict": "true",
+        "dev_fraction": "0.2",
+        "train_batch_size": "8",
+        "num_train_epochs": "4",
+        "learning_rate": "2e-3",
+        "save_checkpoints_steps": "30",
+        "export_dir": str(folder / "export"),
+    }
+    assert main(as_arguments(flags)) == 0
+    return flags, folder
+
+
+def results(folder):
+    lines = (folder / "output" / "eval_results.txt").read_text().splitlines()
+    return dict(line.split(" = ") for line in lines)
+
+
+def test_it_learns_and_writes_googles_files(trained):
+    _, folder = trained
+    found = results(folder)
+    assert list(found) == ["eval_accuracy", "eval_loss", "global_step", "loss"]
+    assert found["global_step"] == "80"
+    assert float(found["eval_accuracy"]) >= 0.9
+    names = {path.name for path in (folder / "output").iterdir()}
+    assert {"train.tf_record", "eval.tf_record", "predict.tf_record"} <= names
+    assert {"test_results.tsv", "labels.json", "bert_config.json", "vocab.txt"} <= names
+    assert json.loads((folder / "output" / "labels.json").read_text()) == [
+        "cold",
+        "warm",
+    ]
+    rows = np.loadtxt(folder / "output" / "test_results.tsv", delimiter="\t")
+    assert rows.shape == (len(TEXTS), 2)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+    assert rows[0, 1] > 0.5 > rows[1, 1]
+    reader = CheckpointReader(folder / "output")
+    assert reader.step() == 80
+    assert "output_weights/adam_m" in reader.shapes
+
+
+def test_tensorboard_holds_the_curves(trained):
+    import tensorflow as tf
+
+    _, folder = trained
+    tags = {}
+    for path in (folder / "output").rglob("events.out.tfevents.*"):
+        place = path.parent.name
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                tags.setdefault(f"{place}/{value.tag}", []).append(event.step)
+    assert tags["output/loss"] == list(range(10, 81, 10))
+    assert {"output/accuracy", "output/learning_rate"} <= tags.keys()
+    assert tags["eval/eval_accuracy"] == [20, 40, 60, 80]
+
+
+def test_the_export_answers_as_the_script_predicted(trained, tmp_path, measured):
+    _, folder = trained
+    (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
+    (tmp_path / "ask.py").write_text(ASK)
+    answer = json.loads(
+        run_program(
+            tmp_path / "ask.py", folder / "export" / "1", tmp_path / "texts.json"
+        )
+    )
+    predicted = np.loadtxt(folder / "output" / "test_results.tsv", delimiter="\t")
+    worst = np.abs(np.array(answer["probabilities"]) - predicted).max()
+    measured("export against --do_predict", float(worst), at_most=1e-5)
+    worst = np.abs(np.array(answer["session"]) - predicted).max()
+    measured("export in a TF1 session against --do_predict", float(worst), at_most=1e-5)
+    assert answer["inputs"] == ["text_a"]
+    assert answer["labels"] == [["cold", "warm"]] * len(TEXTS)
+    assert answer["label"] == [["cold", "warm"][i] for i in predicted.argmax(axis=1)]
+
+
+def test_evaluating_again_finds_the_checkpoint(trained, capsys):
+    flags, folder = trained
+    before = results(folder)
+    again = {
+        name: flags[name]
+        for name in flags
+        if name not in ("do_train", "do_predict", "export_dir")
+    }
+    (folder / "output" / "eval_results.txt").unlink()
+    assert main(as_arguments(again)) == 0
+    assert "using step 80" in capsys.readouterr().err
+    assert results(folder) == before
+
+
+def test_a_complete_run_is_not_trained_again(trained, capsys):
+    flags, folder = trained
+    index = folder / "output" / "model.ckpt-80.index"
+    before = index.stat().st_mtime_ns
+    again = {n: v for n, v in flags.items() if n not in ("do_predict", "export_dir")}
+    assert main(as_arguments(again)) == 0
+    assert "training is complete" in capsys.readouterr().err
+    assert index.stat().st_mtime_ns == before
+
+
+def test_an_export_takes_the_next_number(trained):
+    flags, folder = trained
+    names = ("do_train", "do_eval", "do_predict", "dev_fraction")
+    again = {name: value for name, value in flags.items() if name not in names}
+    assert main(as_arguments(again)) == 0
+    assert sorted(p.name for p in (folder / "export").iterdir()) == ["1", "2"]
+
+
+class PairProcessor(DataProcessor):
+    """Somebody's own subclass, as they wrote it for the release."""
+
+    def get_train_examples(self, data_dir):
+        texts = [("sun", "heat", "same"), ("sun", "ice", "other")] * 8
+        return [InputExample(f"train-{i}", *row) for i, row in enumerate(texts)]
+
+    def get_dev_examples(self, data_dir):
+        return self.get_train_examples(data_dir)[:5]
+
+    def get_labels(self):
+        return ["other", "same"]
+
+
+def test_a_processor_of_ones_own(tmp_path, testdata):
+    flags = write_small_task(tmp_path, testdata)
+    config = ClassifierConfig(
+        task_name="pairs",
+        bert_config_file=flags["bert_config_file"],
+        vocab_file=flags["vocab_file"],
+        output_dir=flags["output_dir"],
+        max_seq_length=16,
+        do_train=True,
+        do_eval=True,
+        train_batch_size=4,
+        num_train_epochs=1,
+        export_dir=str(tmp_path / "export"),
+    )
+    run(config, PairProcessor())
+    assert results(tmp_path)["global_step"] == "4"
+    (tmp_path / "texts.json").write_text(json.dumps(["sun"]))
+    (tmp_path / "ask.py").write_text(ASK)
+    answer = json.loads(
+        run_program(
+            tmp_path / "ask.py", tmp_path / "export" / "1", tmp_path / "texts.json"
+        )
+    )
+    assert answer["inputs"] == ["text_a", "text_b"]
+    assert answer["labels"] == [["other", "same"]]
