@@ -9,7 +9,7 @@ made for them read what is written here.
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import CheckpointError
+from bert_tf.files import staging_path, write_file
 from bert_tf.naming import by_google_name
 
 GLOBAL_STEP = "global_step"
@@ -24,7 +25,6 @@ _SLOT = re.compile(r"/adam_[mv]$")
 _ANY_FILE = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _BLOCK = re.compile(r"^bert/encoder/(layer_\d+)/")
-_STAGING = ".writing-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,6 +250,12 @@ def load_checkpoint(model: Any, path: str, optimizer: Any = None) -> LoadReport:
 def _variables(model: Any, optimizer: Any) -> dict[str, Any]:
     named = by_google_name(model.variables)
     if optimizer is not None:
+        if not hasattr(optimizer, "slots"):
+            raise CheckpointError(
+                f"Expected an optimizer of create_optimizer(), got "
+                f"{type(optimizer).__name__}, for whose state Google's format has no "
+                "names; leave the optimizer out."
+            )
         optimizer.build(model.trainable_variables)
         named |= optimizer.slots()
         named[GLOBAL_STEP] = optimizer.iterations
@@ -292,7 +298,8 @@ def save_checkpoint(
     """Writes a model in Google's format.
 
     The data file appears first, then the index, then the folder's `checkpoint` file:
-    whoever reads meanwhile, or after a crash, sees the previous checkpoint whole.
+    whoever reads meanwhile, or after a crash, sees the previous checkpoint whole. That
+    needs a new name for each, as `model.ckpt-N`; one of the same name is replaced.
 
     Args:
       model: A bert_tf model, or any Keras model that holds one.
@@ -322,7 +329,7 @@ def write_tensors(path: str, tensors: Mapping[str, Any]) -> None:
             f"{os.path.join(str(path), 'model.ckpt')}, got the folder {path}."
         )
     tf.io.gfile.makedirs(folder)
-    staging = os.path.join(folder, f"{_STAGING}{base}")
+    staging = staging_path(os.path.join(folder, base))
     if tf.io.gfile.exists(staging):
         tf.io.gfile.rmtree(staging)  # left by a writer that was killed
     tf.io.gfile.makedirs(staging)
@@ -335,6 +342,8 @@ def write_tensors(path: str, tensors: Mapping[str, Any]) -> None:
         shape_and_slices=[""] * len(names),
         tensors=[tf.convert_to_tensor(tensors[name]) for name in names],
     )
+    # A checkpoint of the same name goes first: its index must not meet our data.
+    _remove(folder, [base])
     files = tf.io.gfile.listdir(staging)
     for name in sorted(files, key=lambda name: name.endswith(".index")):
         tf.io.gfile.rename(
@@ -352,14 +361,6 @@ def _write_state(folder: str, prefixes: list[str]) -> None:
     write_file(os.path.join(folder, "checkpoint"), "\n".join(lines) + "\n")
 
 
-def write_file(path: str, content: str | bytes) -> None:
-    """Writes a small file so that it is there whole or not at all."""
-    staged = f"{path}{_STAGING}"
-    with tf.io.gfile.GFile(staged, "wb") as writer:
-        writer.write(content if isinstance(content, bytes) else content.encode())
-    tf.io.gfile.rename(staged, path, overwrite=True)
-
-
 def keep_newest(folder: str, count: int) -> None:
     """Deletes all but the newest `count` of the checkpoints that the state lists."""
     prefixes = [os.path.basename(p) for p in _state(folder)]
@@ -368,6 +369,11 @@ def keep_newest(folder: str, count: int) -> None:
         return
     # The list first: it must never name what is no longer there.
     _write_state(folder, kept[::-1])
-    for name in tf.io.gfile.listdir(folder):
-        if _ANY_FILE.search(name) and _ANY_FILE.sub("", name) in dropped:
+    _remove(folder, dropped)
+
+
+def _remove(folder: str, prefixes: Collection[str]) -> None:
+    """Deletes the files of some checkpoints; an index before what it lists."""
+    for name in sorted(tf.io.gfile.listdir(folder), reverse=True):
+        if _ANY_FILE.search(name) and _ANY_FILE.sub("", name) in prefixes:
             tf.io.gfile.remove(os.path.join(folder, name))

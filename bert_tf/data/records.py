@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.errors import DataError
+from bert_tf.files import staging_path
 
 FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
 
@@ -43,7 +44,7 @@ def write_records(
     Returns:
       The number of records.
     """
-    staged = path + ".writing"
+    staged = staging_path(path)
     count = 0
     with tf.io.TFRecordWriter(staged) as writer:
         for batch in batches:
@@ -83,7 +84,8 @@ def count_records(path: str) -> int:
     if not tf.io.gfile.exists(path):
         raise DataError(f"Expected a record file at {path}, found none; make it first.")
     try:
-        return sum(1 for _ in tf.data.TFRecordDataset(path))
+        records = tf.data.TFRecordDataset(path)
+        return int(records.reduce(np.int64(0), lambda count, _: count + 1))
     except tf.errors.DataLossError as error:
         raise DataError(
             f"Expected a whole TFRecord file at {path}, found damage "

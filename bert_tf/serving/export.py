@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from bert_tf.files import staging_path
 from bert_tf.tasks.classification import ClassificationTask
 
 
@@ -14,7 +15,7 @@ class _ClassifierModule(tf.Module):
     def __init__(self, task: ClassificationTask, model: Any):
         super().__init__()
         # A copy outside any strategy, whose variables are plain ones.
-        self._model = type(model).from_config(model.get_config())
+        self._model = task.create_model()
         self._model.set_weights(model.get_weights())
         # The TensorFlow variables themselves: found through Keras alone they load
         # in TensorFlow 2 but not in a TF1-style session, which is what TF Serving
@@ -68,7 +69,7 @@ def export_classifier(task: ClassificationTask, model: Any, export_dir: str) -> 
     ]
     version = os.path.join(export_dir, str(max(taken, default=0) + 1))
     # TF Serving loads a numbered folder as soon as it appears: it must be whole.
-    staged = os.path.join(export_dir, f".writing-{os.path.basename(version)}")
+    staged = staging_path(version)
     module = _ClassifierModule(task, model)
     tf.saved_model.save(
         module,
