@@ -118,6 +118,15 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
             return dense
         return [g if g is None else g / replicas for g in dense]
 
+    def scale_loss(self, loss: Any) -> Any:
+        """Undoes what `fit` did to a replica's loss before its gradient is taken.
+
+        Keras divides it by the number of replicas, so that a plain sum is the mean;
+        here the gradients are divided, once they are clipped.
+        """
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        return super().scale_loss(loss) * replicas
+
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
         adam_m, adam_v = self.adam_m[index], self.adam_v[index]

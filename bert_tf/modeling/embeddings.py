@@ -47,6 +47,9 @@ class BertEmbeddings(keras.layers.Layer):
 
     def call(self, input_ids: Any, segment_ids: Any, seed: Any = None) -> Any:
         """Returns `[B, S, H]` for int32 `input_ids`, `segment_ids` `[B, S]`."""
+        # Under a strategy, Keras' `fit` builds with ids that it has made floats.
+        input_ids = ops.cast(input_ids, "int32")
+        segment_ids = ops.cast(segment_ids, "int32")
         length = ops.shape(input_ids)[1]
         words = ops.take(self.word_embeddings, input_ids, axis=0)
         # A matmul, as in the release, also because its gradient is dense: the

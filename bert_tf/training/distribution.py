@@ -70,7 +70,7 @@ def _tpu_strategy(
         tf.tpu.experimental.initialize_tpu_system(resolver)
         strategy = tf.distribute.TPUStrategy(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error).strip() or type(error).__name__).split(". ")[0]
         raise ConfigError(
             f"Expected a TPU at {address or 'this machine'}, found none ({reason}); "
             "check --tpu_name, or leave out --use_tpu."

@@ -2,7 +2,8 @@
 
 import bisect
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -19,11 +20,11 @@ class Action:
     """Something to do whenever training has reached one of some steps.
 
     Attributes:
-      steps: The steps, ascending.
+      steps: The steps.
       run: Called with the step.
     """
 
-    steps: Sequence[int]
+    steps: Collection[int]
     run: Callable[[int], None]
 
 
@@ -94,16 +95,32 @@ class Trainer:
             steps were taken and the means over them of `loss` and the task's
             training metrics.
           actions: Run in their order, after `on_progress`.
+
+        Raises:
+          ConfigError: The loss is not finite; no action has seen that step.
         """
         iterator = iter(self.distribute(batches))
         stops = sorted({num_train_steps}.union(*(action.steps for action in actions)))
-        step = self.step
+        step, last_loss = self.step, None
         while step < num_train_steps:
             next_stop = stops[bisect.bisect_right(stops, step)]
             count = min(steps_per_call, next_stop - step)
-            means = self._train_steps(iterator, tf.constant(count))
+            means = {
+                name: float(value)
+                for name, value in self._train_steps(
+                    iterator, tf.constant(count)
+                ).items()
+            }
             step += count
-            on_progress(step, count, {k: float(v) for k, v in means.items()})
+            # Before any action: a checkpoint of it would displace a good one.
+            if not math.isfinite(means["loss"]):
+                raise ConfigError(
+                    f"Expected a finite loss, got {means['loss']} at step {step}, "
+                    f"after {last_loss} before; lower --learning_rate, or look for "
+                    "damaged weights in --init_checkpoint."
+                )
+            last_loss = means["loss"]
+            on_progress(step, count, means)
             for action in actions:
                 if step in action.steps:
                     action.run(step)

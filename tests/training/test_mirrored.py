@@ -21,6 +21,11 @@ def test_clipped_gradients_are_averaged(figures, measured):
     assert figures["loss_error"] < 1e-6
 
 
+def test_fit_clips_and_averages_alike(figures):
+    """One device's `fit` is the reference: there Keras scales nothing."""
+    assert figures["fit_error"] < 1e-6
+
+
 def test_replicas_drop_different_units(figures, measured):
     measured(
         "gradients of two equal halves, apart by dropout",

@@ -5,6 +5,8 @@ import pytest
 import tensorflow as tf
 
 from bert_tf import BertConfig, ConfigError, create_optimizer
+from bert_tf.data.input_pipeline import evaluation_batches, training_batches
+from bert_tf.data.records import classification_features, write_records
 from bert_tf.tasks.classification import ClassificationTask
 from bert_tf.training.distribution import create_strategy
 from bert_tf.training.trainer import Action, Trainer
@@ -83,9 +85,31 @@ def test_one_trace_serves_all_steps():
     assert trainer._train_steps.experimental_get_tracing_count() == 1
 
 
-def test_no_string_and_no_int64_reaches_the_step():
-    spec = tf.nest.flatten(batches().element_spec)
-    assert {s.dtype for s in spec} == {tf.int32}
+def test_no_string_and_no_int64_reaches_the_step(tmp_path):
+    path, spec = str(tmp_path / "records"), classification_features(8)
+    row = next(iter(batches().unbatch().batch(1).as_numpy_iterator()))
+    write_records(path, [row], spec)
+    for dataset in (
+        training_batches(path, spec, batch_size=1, random_seed=1),
+        evaluation_batches(path, spec, batch_size=2),
+    ):
+        assert {s.dtype for s in dataset.element_spec.values()} == {tf.int32}
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_action():
+    trainer = make_trainer(8)
+    kernel = trainer.model.bert.pooler.kernel
+    done = []
+
+    def spoil(step):
+        done.append(step)
+        kernel.assign(kernel * np.nan)
+
+    with pytest.raises(
+        ConfigError, match=r"got nan at step 4, after \d.*learning_rate"
+    ):
+        train(trainer, 8, 1, [Action([3, 4, 5], spoil)])
+    assert done == [3]
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():

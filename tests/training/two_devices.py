@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,7 +16,7 @@ tf.config.set_logical_device_configuration(
     cpu, [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-from bert_tf import BertConfig, load_checkpoint  # noqa: E402
+from bert_tf import BertClassifier, BertConfig, load_checkpoint  # noqa: E402
 from bert_tf.modeling.kernels import dropout_seed  # noqa: E402
 from bert_tf.optimization import AdamWeightDecay  # noqa: E402
 from bert_tf.tasks.classification import ClassificationTask  # noqa: E402
@@ -95,6 +96,45 @@ def averaged_gradients_error() -> tuple[float, float]:
     return error, abs(scalars["loss"] - sum(losses) / 2)
 
 
+def fit_error() -> float:
+    """Returns how far `fit` under `mirrored` is from the mean of clipped halves."""
+    rows = batch()
+    labels = rows.pop("label_ids")
+    del rows["is_real_example"]
+    strategy = create_strategy("mirrored")
+    values = json.loads((TESTDATA / "bert_config.json").read_text())
+    values |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = BertConfig.from_dict(values)
+
+    def make(loss, optimizer):
+        model = BertClassifier(config, 2)
+        model.pooled_dropout.rate = 0.0
+        load_checkpoint(model, TESTDATA / "classifier_init.ckpt")
+        model.compile(optimizer=optimizer, loss=loss)
+        return model
+
+    with strategy.scope():
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        fitted = make(loss, Recorder(0.1))
+    fitted.fit(rows, labels, batch_size=8, epochs=1, verbose=0, shuffle=False)
+
+    single = make(loss, Recorder(0.1))
+    halves = []
+    for half in (slice(0, 4), slice(4, 8)):
+        single.fit(
+            {k: v[half] for k, v in rows.items()},
+            labels[half],
+            batch_size=4,
+            epochs=1,
+            verbose=0,
+        )
+        halves.append([slot.numpy() for slot in single.optimizer.adam_m])
+    return max(
+        float(np.abs(got.numpy() - (one + other) / 2).max())
+        for got, one, other in zip(fitted.optimizer.adam_m, *halves, strict=True)
+    )
+
+
 def replicas_differ() -> float:
     """Returns how far gradients of two equal halves differ, by dropout alone."""
     rows = {k: np.concatenate([v[:4], v[:4]]) for k, v in batch().items()}
@@ -134,6 +174,7 @@ if __name__ == "__main__":
             "auto": type(create_strategy("auto")).__name__,
             "gradient_error": gradient_error,
             "loss_error": loss_error,
+            "fit_error": fit_error(),
             "replicas_differ": replicas_differ(),
             "evaluation_error": float(evaluation_error()),
         },
