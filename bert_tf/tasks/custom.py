@@ -1,6 +1,7 @@
 """Your own labelled texts: TSV, CSV or JSON Lines files with columns of any name."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from bert_tf.errors import DataError
+from bert_tf.files import read_bytes
 from bert_tf.tasks.classification import DataProcessor, InputExample
 from bert_tf.tasks.table_files import file_format, read_json_lines, read_table
 
@@ -137,6 +139,16 @@ class CustomProcessor(DataProcessor):
             )
         return set(random.Random(self.random_seed).sample(range(count), size))
 
+    def held_out_identity(self, data_dir: str) -> dict[str, Any]:
+        """Returns what decides which rows are the dev set."""
+        path = self._find(data_dir, "train")
+        content = read_bytes(path) if path else b""
+        return {
+            "dev_fraction": self.dev_fraction,
+            "random_seed": self.random_seed,
+            "train_file_sha256": hashlib.sha256(content).hexdigest(),
+        }
+
     def _find(self, data_dir: str, set_type: str) -> str | None:
         if self.files.get(set_type):
             return self.files[set_type]
@@ -167,7 +179,9 @@ class CustomProcessor(DataProcessor):
                 source=source,
             )
         if not found:
-            raise DataError(f"Expected rows below the header of {path}, found none.")
+            raise DataError(
+                f"Expected rows below the header of {path}, found none; check the path."
+            )
 
     def _table(self, path: str, kind: str) -> Iterator[tuple[Any, str]]:
         columns = self.columns

@@ -13,8 +13,8 @@ from absl import logging
 
 from bert_tf.errors import DataError
 
-FORMATS = ("auto", "tsv", "csv", "jsonl")
-_EXTENSIONS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_EXTENSIONS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
+_MAX_CSV_FIELD = 1 << 24  # Python's own limit is 128 KiB, which a document can pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,9 @@ def read_lines(path: str) -> list[tuple[int, str]]:
     if lines and not lines[-1][1]:
         lines.pop()
     if not any(line.strip() for _, line in lines):
-        raise DataError(f"Expected rows in {path}, found an empty file.")
+        raise DataError(
+            f"Expected rows in {path}, found an empty file; check the path."
+        )
     return lines
 
 
@@ -84,6 +86,7 @@ def read_table(path: str, delimiter: str, quotechar: str | None) -> Iterator[Row
             if line:
                 yield Row(line.split(delimiter), index, f"{path}, line {number}")
         return
+    csv.field_size_limit(_MAX_CSV_FIELD)
     text = io.StringIO("\n".join(line for _, line in lines), newline="\n")
     reader = csv.reader(text, delimiter=delimiter, quotechar=quotechar, strict=True)
     index, start = 0, 1
@@ -106,7 +109,7 @@ def read_json_lines(path: str) -> Iterator[tuple[dict[str, Any], str]]:
         source = f"{path}, line {number}"
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
                 f"Expected a JSON object in {source}, found {line[:40]!r} ({error}); "
                 "correct that line."
@@ -116,7 +119,18 @@ def read_json_lines(path: str) -> Iterator[tuple[dict[str, Any], str]]:
                 f"Expected a JSON object in {source}, found {line[:40]!r}; correct "
                 "that line."
             )
+        # JSON can spell half a character, which no file or string op can hold.
+        if "\\ud" in line.lower() and _has_surrogate(value):
+            raise DataError(
+                f"Expected whole characters in {source}, found a lone surrogate "
+                "(\\ud800 to \\udfff); correct that line."
+            )
         yield value, source
+
+
+def _has_surrogate(value: Any) -> bool:
+    text = json.dumps(value, ensure_ascii=False)
+    return any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def file_format(path: str, named: str = "auto") -> str:

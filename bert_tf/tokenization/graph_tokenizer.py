@@ -81,7 +81,7 @@ class GraphTokenizer(tf.Module):
           int32 [n, None].
         """
         with tf.device("/CPU:0"):
-            strings = tf.convert_to_tensor(strings, tf.string)
+            strings = _as_batch(strings)
             words, word_splits = self._split_words(strings)
             pieces = self._wordpiece.tokenize(words)
             row_splits = tf.gather(pieces.row_splits, word_splits)
@@ -133,9 +133,9 @@ class GraphTokenizer(tf.Module):
                     f"{self._vocab_file} lacks it; add it or pass another vocabulary."
                 )
         with tf.device("/CPU:0"):
-            text_a = tf.convert_to_tensor(text_a, tf.string)
+            text_a = _as_batch(text_a)
             if text_b is not None:
-                text_b = tf.convert_to_tensor(text_b, tf.string)
+                text_b = _as_batch(text_b)
                 _check_rows(text_a, text_b)
             pieces_a = self.tokenize(text_a)
             pieces_b = None if text_b is None else self.tokenize(text_b)
@@ -233,6 +233,16 @@ def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
             )
         pieces[index] = piece
     return pieces
+
+
+def _as_batch(strings: tf.Tensor) -> tf.Tensor:
+    strings = tf.convert_to_tensor(strings, tf.string)
+    if strings.shape.rank not in (1, None):
+        raise DataError(
+            f"Expected a batch of texts, string [n], got the shape {strings.shape}; "
+            "put a single text into a list."
+        )
+    return strings
 
 
 def _check_rows(text_a: tf.Tensor, text_b: tf.Tensor) -> None:

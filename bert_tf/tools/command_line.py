@@ -30,12 +30,21 @@ class Group:
     define: Callable[[flags.FlagValues], None]
 
 
+def all_flags(groups: Sequence[Group]) -> flags.FlagValues:
+    """Returns a tool's flags, unparsed, with those that all tools have."""
+    values = flags.FlagValues()
+    for group in [*groups, COMMON]:
+        group.define(values)
+    return values
+
+
 def run_tool(
     name: str,
     summary: str,
     groups: Sequence[Group],
     main: Callable[[flags.FlagValues], None],
     argv: Sequence[str] | None = None,
+    after_interrupt: str = "",
 ) -> int:
     """Parses the flags and runs `main` with them.
 
@@ -46,21 +55,17 @@ def run_tool(
       main: The work. Its ConfigError, CheckpointError, DataError or failed file
         access becomes one line on stderr.
       argv: Arguments without the program's name; those of this process if None.
+      after_interrupt: What to tell whoever pressed Ctrl-C.
 
     Returns:
       The exit code: 0, or 1 after an error, or 130 after Ctrl-C.
     """
     _make_quiet()
-    values = flags.FlagValues()
-    titles: dict[str, list[str]] = {}
-    for group in [*groups, Group("Other", _define_common)]:
-        before = set(values)
-        group.define(values)
-        titles[group.title] = [flag for flag in values if flag not in before]
+    values = all_flags(groups)
     try:
         rest = values([name, *(sys.argv[1:] if argv is None else argv)])[1:]
         if values.help:
-            print(_help_text(name, summary, titles, values))
+            print(_help_text(name, summary, groups))
             return 0
         if rest:
             raise ConfigError(
@@ -69,9 +74,7 @@ def run_tool(
         logging.set_verbosity(values.verbosity)
         main(values)
     except KeyboardInterrupt:
-        _last_line(
-            name, "interrupted; the same command goes on from the newest checkpoint."
-        )
+        _last_line(name, f"interrupted{after_interrupt}.")
         return 130
     except Exception as error:
         if not _is_for_the_user(error):
@@ -99,11 +102,6 @@ def _is_for_the_user(error: Exception) -> bool:
             tf.errors.DataLossError,
         )
     return isinstance(error, (*known, OSError))
-
-
-def _shown_default(flag: Any) -> str:
-    text = flag.default_as_str.strip("'")
-    return f" (default: {text})"
 
 
 def _last_line(name: str, message: str) -> None:
@@ -138,9 +136,10 @@ def _make_quiet() -> None:
 
 
 def _is_worth_showing(record: python_logging.LogRecord) -> bool:
-    """Returns whether a line is ours; TensorFlow logs through absl as well."""
-    ours = os.sep + "bert_tf" + os.sep in record.pathname
-    return ours or logging.get_verbosity() > logging.INFO
+    """Returns whether a line is not TensorFlow's, which logs through absl as well."""
+    folders = record.pathname.split(os.sep)
+    theirs = any(name in folders for name in ("tensorflow", "keras"))
+    return not theirs or logging.get_verbosity() > logging.INFO
 
 
 class _PlainFormatter(python_logging.Formatter):
@@ -151,16 +150,20 @@ class _PlainFormatter(python_logging.Formatter):
         return message if record.levelno <= 20 else f"{record.levelname}: {message}"
 
 
-def _help_text(
-    name: str, summary: str, titles: dict[str, list[str]], values: flags.FlagValues
-) -> str:
+COMMON = Group("Other", _define_common)
+
+
+def _help_text(name: str, summary: str, groups: Sequence[Group]) -> str:
     lines = [f"bert-tf {name} --FLAG=VALUE ...", "", *textwrap.wrap(summary, 80)]
-    for title, names in titles.items():
-        lines += ["", f"{title}:"]
-        for flag in (values[n] for n in names if n not in ("helpfull", "helpshort")):
-            shown = f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}"
-            default = "" if flag.default is None else _shown_default(flag)
-            lines.append(f"  {shown}")
+    for group in [*groups, COMMON]:
+        lines += ["", f"{group.title}:"]
+        values = flags.FlagValues()
+        group.define(values)
+        for flag in (values[n] for n in values if n not in ("helpfull", "helpshort")):
+            lines.append(f"  --{'[no]' if flag.boolean else ''}{flag.name}")
+            default = ""
+            if flag.default is not None:
+                default = f" (default: {_default_text(flag)})"
             lines += textwrap.wrap(
                 flag.help + default,
                 80,
@@ -168,3 +171,7 @@ def _help_text(
                 subsequent_indent=" " * 6,
             )
     return "\n".join(lines)
+
+
+def _default_text(flag: Any) -> str:
+    return flag.default_as_str.strip("'")

@@ -34,6 +34,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     )
 
 
+GROUPS = (Group("Files", _define_flags),)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool with the given arguments, this process's if None."""
 
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "convert_checkpoint",
         "Turns the encoder of a Hugging Face BERT folder into Google's checkpoint, "
         "config and vocabulary.",
-        [Group("Files", _define_flags)],
+        GROUPS,
         convert,
         argv,
     )

@@ -1,8 +1,7 @@
 """One fine-tuning run: train, evaluate, predict, export, continue where it stopped."""
 
+import dataclasses
 import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from bert_tf.config import BertConfig
 from bert_tf.data.input_pipeline import evaluation_batches, training_batches
 from bert_tf.data.records import write_records
 from bert_tf.errors import CheckpointError, ConfigError, DataError
+from bert_tf.files import read_bytes, write_file
 from bert_tf.optimization import create_optimizer
 from bert_tf.serving.export import export_classifier
 from bert_tf.tasks.classification import ClassificationTask, InputExample
@@ -26,12 +26,12 @@ from bert_tf.tokenization import (
     validate_case_matches_checkpoint,
 )
 from bert_tf.tools.flags import FineTuningConfig
+from bert_tf.tools.run_folder import RunFolder
 from bert_tf.training.distribution import create_strategy
 from bert_tf.training.reporting import TrainingReporter, row_bar
 from bert_tf.training.trainer import Action, Trainer
 
-RUN_FILE = "run_config.json"
-LABELS_FILE = "labels.json"
+_ADDRESSES = ("master", "tpu_name")  # no files, though they look like paths
 
 # As many as the release's Estimator keeps.
 _KEPT_CHECKPOINTS = 5
@@ -57,6 +57,20 @@ def load_model_files(config: FineTuningConfig) -> tuple[BertConfig, GraphTokeniz
     return bert_config, GraphTokenizer(config.vocab_file, config.do_lower_case)
 
 
+def check_filesystems(config: FineTuningConfig) -> None:
+    """Raises a ConfigError for a remote path that TensorFlow cannot reach."""
+    for field in dataclasses.fields(config):
+        path = getattr(config, field.name)
+        if isinstance(path, str) and "://" in path and field.name not in _ADDRESSES:
+            try:
+                tf.io.gfile.exists(path)
+            except tf.errors.OpError as error:
+                raise ConfigError(
+                    f"Expected a path that TensorFlow can reach at --{field.name}="
+                    f"{path}, got: {error.message}; check the path and your access."
+                ) from error
+
+
 class FineTuningRun:
     """A run of one task in one output folder.
 
@@ -69,6 +83,9 @@ class FineTuningRun:
       task: What to train.
       examples: `{"train": ..., "eval": ..., "predict": ...}` as far as they are
         needed, each with valid labels.
+      folder: `config.output_dir`, as it was found.
+      data_identity: What the data add to that which must agree when a run is
+        continued, evaluated or predicted with.
     """
 
     def __init__(
@@ -77,15 +94,19 @@ class FineTuningRun:
         bert_config: BertConfig,
         task: ClassificationTask,
         examples: Mapping[str, Sequence[InputExample]],
+        folder: RunFolder,
+        data_identity: Mapping[str, Any],
     ):
         self.config = config
         self.bert_config = bert_config
         self.task = task
         self.examples = examples
+        self.data_identity = data_identity
         self.num_train_steps = self._count_steps() if config.do_train else 0
         for rows in examples.values():
             task.check_labels(rows)
-        self._check_folder()
+        self.folder = folder
+        folder.check(self._identity())
         keras.utils.set_random_seed(config.random_seed)
         self.strategy = create_strategy(
             config.distribution_strategy,
@@ -110,8 +131,12 @@ class FineTuningRun:
     def run(self) -> None:
         """Does what the flags ask for, in the order of the release."""
         config = self.config
-        tf.io.gfile.makedirs(config.output_dir)
-        self._describe_folder()
+        self.folder.describe(
+            self._identity(),
+            self.task.labels,
+            config.bert_config_file,
+            config.vocab_file,
+        )
         if "eval" in self.examples:
             self._write_records("eval", config.eval_batch_size)
         if config.do_train:
@@ -150,39 +175,24 @@ class FineTuningRun:
 
     def _identity(self) -> dict[str, Any]:
         """Returns what makes this run's checkpoints fit it and no other run."""
-        with tf.io.gfile.GFile(self.config.vocab_file, "rb") as reader:
-            vocab_hash = hashlib.sha256(reader.read()).hexdigest()
         return {
             "task_name": self.task.name,
             "labels": self.task.labels,
+            "is_pair": self.task.is_pair,
             "do_lower_case": self.config.do_lower_case,
-            "max_seq_length": self.config.max_seq_length,
-            "vocab_sha256": vocab_hash,
+            "vocab_sha256": hashlib.sha256(
+                read_bytes(self.config.vocab_file)
+            ).hexdigest(),
             "bert_config": self.bert_config.to_dict(),
+            # A longer text may be predicted than was trained on, but a run that
+            # continues must go on as it began.
+            **(
+                {"max_seq_length": self.config.max_seq_length}
+                if self.config.do_train
+                else {}
+            ),
+            **self.data_identity,
         }
-
-    def _check_folder(self) -> None:
-        """Raises a ConfigError if another run left the output folder."""
-        path = os.path.join(self.config.output_dir, RUN_FILE)
-        if not tf.io.gfile.exists(path):
-            return
-        with tf.io.gfile.GFile(path) as reader:
-            content = reader.read()
-        try:
-            left = _flat(json.loads(content))
-        except (ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"Expected the JSON that a run wrote in {path}, found damage "
-                f"({error}); name another --output_dir."
-            ) from error
-        now = _flat(self._identity())
-        for name in sorted(now):
-            if name not in left or left[name] != now[name]:
-                raise ConfigError(
-                    f"Expected an --output_dir of a run with {name}={now[name]}, found "
-                    f"that {self.config.output_dir} was left by one with "
-                    f"{name}={left.get(name)}; name another --output_dir."
-                )
 
     def _create_optimizer(self) -> Any:
         warmup_steps = int(self.num_train_steps * self.config.warmup_proportion)
@@ -198,15 +208,9 @@ class FineTuningRun:
         Returns:
           The step that the weights are of.
         """
-        newest = None
-        if tf.io.gfile.isdir(self.config.output_dir):
-            newest = checkpoint.latest_checkpoint(self.config.output_dir)
+        newest = self.folder.checkpoint
         if newest is not None:
-            report = checkpoint.load_checkpoint(self.model, newest, self.optimizer)
-            step = checkpoint.CheckpointReader(newest).step() or 0
-            verb = "continuing from" if self.config.do_train else "using"
-            logging.info("%s step %d: %s", verb, step, report)
-            return step
+            return self._restore_from_folder(newest)
         if not self.config.init_checkpoint:
             if not self.config.do_train:
                 raise CheckpointError(
@@ -226,31 +230,27 @@ class FineTuningRun:
             )
         return 0
 
+    def _restore_from_folder(self, newest: str) -> int:
+        report = checkpoint.load_checkpoint(self.model, newest, self.optimizer)
+        if report.fresh:
+            # A weight says more than its optimizer slots.
+            lacking = min(report.fresh, key=lambda name: ("/adam_" in name, name))
+            raise CheckpointError(
+                f"Expected a checkpoint of this run in {self.config.output_dir}, found "
+                f"that {newest} lacks {lacking}"
+                f"{' and others' if len(report.fresh) > 1 else ''}; name it with "
+                "--init_checkpoint and use another --output_dir."
+            )
+        step = checkpoint.CheckpointReader(newest).step() or 0
+        verb = "continuing from" if self.config.do_train else "using"
+        logging.info("%s step %d: %s", verb, step, report)
+        return step
+
     # From here on, things are written.
-
-    def _path(self, name: str) -> str:
-        return os.path.join(self.config.output_dir, name)
-
-    def _describe_folder(self) -> None:
-        """Makes the folder a complete one: config, vocabulary and labels beside."""
-        checkpoint.write_file(
-            self._path(RUN_FILE), json.dumps(self._identity(), indent=2) + "\n"
-        )
-        checkpoint.write_file(
-            self._path(LABELS_FILE),
-            json.dumps(self.task.labels, ensure_ascii=False, indent=2) + "\n",
-        )
-        checkpoint.write_file(
-            self._path("bert_config.json"), self.bert_config.to_json_string()
-        )
-        vocab_copy = self._path("vocab.txt")
-        if os.path.abspath(vocab_copy) != os.path.abspath(self.config.vocab_file):
-            with tf.io.gfile.GFile(self.config.vocab_file, "rb") as reader:
-                checkpoint.write_file(vocab_copy, reader.read())
 
     def _write_records(self, name: str, batch_size: int) -> None:
         rows = self.examples[name]
-        path = self._path(f"{name}.tf_record")
+        path = self.folder.file(f"{name}.tf_record")
         write_records(path, self.task.features(rows), self.task.feature_spec)
         logging.info(
             "%s: %d examples in batches of %d, %s", name, len(rows), batch_size, path
@@ -280,7 +280,7 @@ class FineTuningRun:
         try:
             self.trainer.train(
                 training_batches(
-                    self._path("train.tf_record"),
+                    self.folder.file("train.tf_record"),
                     self.task.feature_spec,
                     batch_size=config.train_batch_size,
                     random_seed=config.random_seed,
@@ -303,7 +303,7 @@ class FineTuningRun:
 
     def _save(self, step: int) -> None:
         checkpoint.save_checkpoint(
-            self.model, self._path(f"model.ckpt-{step}"), self.optimizer
+            self.model, self.folder.file(f"model.ckpt-{step}"), self.optimizer
         )
         checkpoint.keep_newest(self.config.output_dir, _KEPT_CHECKPOINTS)
 
@@ -317,7 +317,7 @@ class FineTuningRun:
 
     def _rows(self, name: str, batch_size: int) -> dict[str, np.ndarray]:
         batches = evaluation_batches(
-            self._path(f"{name}.tf_record"),
+            self.folder.file(f"{name}.tf_record"),
             self.task.feature_spec,
             batch_size=batch_size,
         )
@@ -326,37 +326,28 @@ class FineTuningRun:
 
     def _evaluate(self) -> None:
         results = {**(self._validate() or {}), "global_step": self.step}
-        lines = [f"{key} = {results[key]}" for key in sorted(results)]
+        # !s gives the shortest form of a float32, as in the release.
+        lines = [f"{key} = {results[key]!s}" for key in sorted(results)]
         for line in lines:
             logging.info("%s", line)
-        checkpoint.write_file(self._path("eval_results.txt"), "\n".join([*lines, ""]))
+        write_file(self.folder.file("eval_results.txt"), "\n".join([*lines, ""]))
 
     def _predict(self) -> None:
         batch_size = self.config.predict_batch_size
         self._write_records("predict", batch_size)
         probabilities = self._rows("predict", batch_size)["probabilities"]
         lines = ["\t".join(str(p) for p in row) for row in probabilities]
-        path = self._path("test_results.tsv")
-        checkpoint.write_file(path, "\n".join([*lines, ""]))
+        path = self.folder.file("test_results.tsv")
+        write_file(path, "\n".join([*lines, ""]))
         logging.info("predicted %d examples: %s", len(lines), path)
 
 
 def _epoch_ends(count: int, batch_size: int, num_train_steps: int) -> list[int]:
     """Returns the steps at which the passes over `count` examples end."""
-    ends, epoch = [], 1
+    ends: list[int] = []
+    epoch = 1
     while (end := int(count * epoch / batch_size)) < num_train_steps:
-        if end > 0 and end not in ends:
+        if end > (ends[-1] if ends else 0):
             ends.append(end)
         epoch += 1
     return [*ends, num_train_steps]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns `{"bert_config.hidden_size": 128, ...}` of nested dictionaries."""
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

@@ -6,6 +6,7 @@ that flags which contradict each other are answered at once.
 """
 
 import dataclasses
+import math
 import os
 from typing import Any, Self
 
@@ -13,6 +14,14 @@ from absl import flags, logging
 
 from bert_tf.errors import ConfigError
 
+_TPU_ONLY = (
+    "tpu_name",
+    "tpu_zone",
+    "gcp_project",
+    "master",
+    "num_tpu_cores",
+    "iterations_per_loop",
+)
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
 
@@ -53,10 +62,8 @@ class FineTuningConfig:
 
     @classmethod
     def from_flags(cls, values: flags.FlagValues) -> Self:
-        """Returns the config that the parsed flags say, checked."""
-        config = cls(**{f.name: values[f.name].value for f in dataclasses.fields(cls)})
-        config.check()
-        return config
+        """Returns the config that the parsed flags say, not yet checked."""
+        return cls(**{f.name: values[f.name].value for f in dataclasses.fields(cls)})
 
     @property
     def on_tpu(self) -> bool:
@@ -75,14 +82,19 @@ class FineTuningConfig:
                 f"Expected --distribution_strategy=tpu (or auto) beside --use_tpu, got "
                 f"{self.distribution_strategy}; drop one of the two."
             )
+        self._check_numbers()
         if self.warmup_proportion > 1.0:
             raise ConfigError(
                 f"Expected --warmup_proportion from 0 to 1, got "
                 f"{self.warmup_proportion}."
             )
         if not self.on_tpu:
-            ignored = ("tpu_name", "tpu_zone", "gcp_project", "master")
-            given = [f"--{name}" for name in ignored if getattr(self, name)]
+            given = [
+                f"--{field.name}"
+                for field in dataclasses.fields(self)
+                if field.name in _TPU_ONLY
+                and getattr(self, field.name) not in (field.default, "")
+            ]
             if given:
                 logging.warning("%s ignored: --use_tpu is not set", ", ".join(given))
         elif self.tpu_name not in (None, "", "local") or self.master:
@@ -100,11 +112,30 @@ class FineTuningConfig:
                 raise ConfigError(
                     f"Expected a file at --{name}={path}, found none; check the path."
                 )
-        if "://" not in self.output_dir and os.path.isfile(self.output_dir):
-            raise ConfigError(
-                f"Expected a folder at --output_dir={self.output_dir}, found a file; "
-                "name another."
-            )
+        for name in ("output_dir", "export_dir"):
+            path = getattr(self, name)
+            there = path if path and "://" not in path else "."
+            while not os.path.exists(there):
+                there = os.path.dirname(there) or "."
+            if not os.path.isdir(there):
+                raise ConfigError(
+                    f"Expected a folder at --{name}={path}, found the file {there}; "
+                    "name another."
+                )
+
+    def _check_numbers(self) -> None:
+        """The bounds of the flags again: a config may be made without flags."""
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), 0
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                continue
+            if isinstance(value, int) and field.name != "random_seed":
+                least = 3 if field.name == "max_seq_length" else 1
+            if not (math.isfinite(value) and value >= least):
+                raise ConfigError(
+                    f"Expected --{field.name} to be a number of at least {least}, got "
+                    f"{value}; correct it."
+                )
 
 
 def require(values: flags.FlagValues, *names: str) -> None:
@@ -203,6 +234,7 @@ def define_training_flags(values: flags.FlagValues) -> None:
         12345,
         "What the order of examples, dropout and fresh weights are a function of.",
         at_least=0,
+        at_most=2**32 - 1,  # what numpy's generator takes
     )
 
 
@@ -236,8 +268,22 @@ def _bool(values: Any, name: str, default: bool, text: str) -> None:
     flags.DEFINE_bool(name, default, text, flag_values=values)
 
 
-def _integer(values: Any, name: str, default: int, text: str, at_least: int) -> None:
-    flags.DEFINE_integer(name, default, text, lower_bound=at_least, flag_values=values)
+def _integer(
+    values: Any,
+    name: str,
+    default: int,
+    text: str,
+    at_least: int,
+    at_most: int | None = None,
+) -> None:
+    flags.DEFINE_integer(
+        name,
+        default,
+        text,
+        lower_bound=at_least,
+        upper_bound=at_most,
+        flag_values=values,
+    )
 
 
 def _float(values: Any, name: str, default: float, text: str) -> None:

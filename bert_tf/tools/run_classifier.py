@@ -137,16 +137,21 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     if processor is None:
         config.check_task()
     from bert_tf.tasks.classification import ClassificationTask
+    from bert_tf.tasks.custom import CustomProcessor
     from bert_tf.tools import fine_tuning
+    from bert_tf.tools.run_folder import RunFolder
     from bert_tf.training.distribution import make_repeatable
 
     make_repeatable()
+    fine_tuning.check_filesystems(config)
     bert_config, tokenizer = fine_tuning.load_model_files(config)
+    folder = RunFolder(config.output_dir)
     processor = processor or _processor(config)
     examples = _read_examples(config, processor)
     is_pair = getattr(processor, "is_pair", None)
     if is_pair is None:
-        is_pair = any(x.text_b for rows in examples.values() for x in rows)
+        found = any(x.text_b for rows in examples.values() for x in rows)
+        is_pair = found or bool(folder.identity.get("is_pair"))
     task = ClassificationTask(
         config.task,
         bert_config,
@@ -155,7 +160,14 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         config.max_seq_length,
         is_pair,
     )
-    fine_tuning.FineTuningRun(config, bert_config, task, examples).run()
+    data_identity = {}
+    splits = config.dev_fraction and (config.do_train or config.do_eval)
+    if splits and isinstance(processor, CustomProcessor):
+        # Evaluating another split would evaluate what was trained on.
+        data_identity["held_out"] = processor.held_out_identity(config.data_dir or "")
+    fine_tuning.FineTuningRun(
+        config, bert_config, task, examples, folder, data_identity
+    ).run()
 
 
 def _processor(config: ClassifierConfig) -> "DataProcessor":
@@ -188,26 +200,15 @@ def _processor(config: ClassifierConfig) -> "DataProcessor":
     return processors[config.task]()
 
 
-def _saved_labels(config: ClassifierConfig) -> list[str] | None:
-    """Returns the labels that a training run left in the output folder."""
-    import json
+def _saved_labels(config: ClassifierConfig) -> list[str]:
+    """Returns the labels that the run of the checkpoint left beside it."""
+    from bert_tf.checkpoint import find_checkpoint
+    from bert_tf.tools.run_folder import read_labels
 
-    import tensorflow as tf
-
-    from bert_tf.tools.fine_tuning import LABELS_FILE
-
-    path = os.path.join(config.output_dir, LABELS_FILE)
-    if not tf.io.gfile.exists(path):
-        return None
-    with tf.io.gfile.GFile(path) as reader:
-        content = reader.read()
-    try:
-        return [str(label) for label in json.loads(content)]
-    except (ValueError, TypeError) as error:
-        raise ConfigError(
-            f"Expected a JSON list of labels in {path}, found damage ({error}); write "
-            "it again, in the order of training."
-        ) from error
+    folders = [config.output_dir]
+    if config.init_checkpoint:
+        folders.append(os.path.dirname(find_checkpoint(config.init_checkpoint)))
+    return read_labels(*folders)
 
 
 def _read_examples(
@@ -286,9 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         shared.require(
             values, "task_name", "vocab_file", "bert_config_file", "output_dir"
         )
-        config = ClassifierConfig.from_flags(values)
-        config.check_task()
-        run(config)
+        run(ClassifierConfig.from_flags(values))
 
     return run_tool(
         "run_classifier",
@@ -297,6 +296,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         GROUPS,
         run_with,
         argv,
+        after_interrupt="; the same command goes on from the newest checkpoint",
     )
 
 

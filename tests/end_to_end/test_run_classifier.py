@@ -1,10 +1,13 @@
 """The whole script on real files: train, evaluate, predict, export, continue."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from bert_tf import BertConfig, BertModel, save_checkpoint
 from bert_tf.checkpoint import CheckpointReader
 from bert_tf.tasks.classification import DataProcessor, InputExample
 from bert_tf.tools.run_classifier import ClassifierConfig, main, run
@@ -31,7 +34,7 @@ signature = tf.saved_model.load(folder).signatures["serving_default"]
 names = sorted(signature.structured_input_signature[1])
 feeds = {name: tf.constant(texts) for name in names}
 if "text_b" in feeds:
-    feeds["text_b"] = tf.constant([""] * len(texts))
+    feeds["text_b"] = tf.constant(texts[::-1])
 answer = {k: v.numpy() for k, v in signature(**feeds).items()}
 graph = tf.Graph()
 with tf.compat.v1.Session(graph=graph) as session:
@@ -105,8 +108,6 @@ def test_it_learns_and_writes_googles_files(trained):
 
 
 def test_tensorboard_holds_the_curves(trained):
-    import tensorflow as tf
-
     _, folder = trained
     tags = {}
     for path in (folder / "output").rglob("events.out.tfevents.*"):
@@ -180,11 +181,17 @@ class PairProcessor(DataProcessor):
     def get_dev_examples(self, data_dir):
         return self.get_train_examples(data_dir)[:5]
 
+    def get_test_examples(self, data_dir):
+        pairs = zip(TEXTS, reversed(TEXTS), strict=True)
+        return [
+            InputExample(f"test-{i}", *pair, "same") for i, pair in enumerate(pairs)
+        ]
+
     def get_labels(self):
         return ["other", "same"]
 
 
-def test_a_processor_of_ones_own(tmp_path, testdata):
+def test_a_processor_of_ones_own(tmp_path, testdata, measured):
     flags = write_small_task(tmp_path, testdata)
     config = ClassifierConfig(
         task_name="pairs",
@@ -194,13 +201,14 @@ def test_a_processor_of_ones_own(tmp_path, testdata):
         max_seq_length=16,
         do_train=True,
         do_eval=True,
+        do_predict=True,
         train_batch_size=4,
         num_train_epochs=1,
         export_dir=str(tmp_path / "export"),
     )
     run(config, PairProcessor())
     assert results(tmp_path)["global_step"] == "4"
-    (tmp_path / "texts.json").write_text(json.dumps(["sun"]))
+    (tmp_path / "texts.json").write_text(json.dumps(TEXTS))
     (tmp_path / "ask.py").write_text(ASK)
     answer = json.loads(
         run_program(
@@ -208,4 +216,66 @@ def test_a_processor_of_ones_own(tmp_path, testdata):
         )
     )
     assert answer["inputs"] == ["text_a", "text_b"]
-    assert answer["labels"] == [["other", "same"]]
+    predicted = np.loadtxt(tmp_path / "output" / "test_results.tsv", delimiter="\t")
+    worst = np.abs(np.array(answer["probabilities"]) - predicted).max()
+    measured("export of a pair task against --do_predict", float(worst), at_most=1e-5)
+
+    # The folder remembers what the examples no longer tell.
+    again = dataclasses.replace(config, do_train=False, do_eval=False, do_predict=False)
+    run(again, PairProcessor())
+    signature = tf.saved_model.load(str(tmp_path / "export" / "2")).signatures
+    names = signature["serving_default"].structured_input_signature[1]
+    assert sorted(names) == ["text_a", "text_b"]
+
+
+def test_the_dev_set_must_be_the_one_held_out(trained, capsys):
+    flags, folder = trained
+    names = ("do_train", "do_predict", "export_dir")
+    other = {name: value for name, value in flags.items() if name not in names}
+    before = results(folder)
+    for change in ({"random_seed": "7"}, {"dev_fraction": "0.3"}):
+        assert main(as_arguments({**other, **change})) == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert f"held_out.{next(iter(change))}" in last
+    assert results(folder) == before
+
+
+def test_a_text_column_more_or_less_is_another_task(trained, capsys):
+    flags, _ = trained
+    names = ("do_train", "do_eval", "export_dir", "dev_fraction")
+    other = {name: value for name, value in flags.items() if name not in names}
+    assert main(as_arguments({**other, "text_b": "text"})) == 1
+    assert "is_pair" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_predicting_elsewhere_from_a_trained_checkpoint(trained, tmp_path):
+    """As the release's README predicts: labels come from beside the checkpoint."""
+    flags, folder = trained
+    names = ("do_train", "do_eval", "export_dir", "dev_fraction")
+    other = {name: value for name, value in flags.items() if name not in names}
+    other |= {
+        "init_checkpoint": str(folder / "output" / "model.ckpt-80"),
+        "output_dir": str(tmp_path / "elsewhere"),
+        "max_seq_length": "32",
+    }
+    assert main(as_arguments(other)) == 0
+    one, two = (
+        np.loadtxt(path / "test_results.tsv", delimiter="\t")
+        for path in (folder / "output", tmp_path / "elsewhere")
+    )
+    # All but the last text are shorter than both lengths.
+    np.testing.assert_allclose(one[:5], two[:5], atol=1e-5)
+
+
+def test_a_checkpoint_that_lacks_the_head_is_not_taken_for_the_run(
+    trained, testdata, tmp_path, capsys
+):
+    flags, folder = trained
+    output = tmp_path / "output"
+    config = BertConfig.from_json_file(folder / "bert_config.json")
+    save_checkpoint(BertModel(config), output / "model.ckpt-1000", step=1000)
+    other = {n: v for n, v in flags.items() if n != "export_dir"}
+    assert main(as_arguments({**other, "output_dir": str(output)})) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "lacks output_bias" in last and "--init_checkpoint" in last
+    assert not (output / "eval_results.txt").exists()

@@ -36,6 +36,13 @@ def pair(request, tmp_path_factory, random_texts):
 
 
 def _assert_equal_ids(full: FullTokenizer, graph: GraphTokenizer, texts) -> None:
+    differing = _differing(full, graph, texts)
+    assert not differing, differing[:3]
+
+
+def _differing(full: FullTokenizer, graph: GraphTokenizer, texts) -> list[tuple]:
+    """Returns `(text, graph's ids, full's ids)` where the two differ."""
+    found = []
     texts = [t.encode() if isinstance(t, str) else t for t in texts]
     for first in range(0, len(texts), 4096):
         batch = texts[first : first + 4096]
@@ -43,7 +50,9 @@ def _assert_equal_ids(full: FullTokenizer, graph: GraphTokenizer, texts) -> None
         assert ids.dtype == tf.int32
         for text, row in zip(batch, ids.to_list(), strict=True):
             expected = full.convert_tokens_to_ids(full.tokenize(text))
-            assert row == expected, (text, row, expected)
+            if row != expected:
+                found.append((text, row, expected))
+    return found
 
 
 def test_golden_texts(golden_texts, golden_vocabs):
@@ -54,9 +63,31 @@ def test_golden_texts(golden_texts, golden_vocabs):
         assert graph.tokenize(texts).to_list() == expected
 
 
-def test_random_texts(pair, random_texts):
-    full, graph = pair
-    _assert_equal_ids(full, graph, random_texts)
+def test_random_texts(pair, random_texts, measured):
+    differing = _differing(*pair, random_texts)
+    measured(
+        f"of {len(random_texts):,} random texts, tokenized unlike",
+        len(differing),
+        at_most=0,
+    )
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("casing", [True, False], ids=["uncased", "cased"])
+def test_every_code_point_without_exception(golden_vocabs, casing, measured):
+    arguments = golden_vocabs[casing], casing
+    chars = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    texts = [
+        "\n".join(f"{char}\na{char}b" for char in chars[first : first + 64])
+        for first in range(0, len(chars), 64)
+    ]
+    differing = _differing(FullTokenizer(*arguments), GraphTokenizer(*arguments), texts)
+    measured(
+        f"of all {len(chars):,} code points, groups tokenized unlike",
+        len(differing),
+        at_most=0,
+    )
 
 
 def test_random_bytes(pair):
