@@ -6,6 +6,7 @@ what the other package calls it and whether it stores the matrix transposed.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.modeling import BertModel
 from bert_tf.naming import by_google_name
+from bert_tf.tokenization import check_vocab
 
 # Google's name -> (Hugging Face's name, transposed). `{}` stands for a block's number;
 # `*` on both sides for the same kernel or bias.
@@ -122,6 +124,14 @@ def config_from_hugging_face(values: Mapping[str, Any]) -> BertConfig:
     return BertConfig(**known, hidden_act=_ACTIVATIONS[hidden_act])
 
 
+def _modern(name: str) -> str:
+    """Returns a tensor's name as today's files spell it."""
+    name = name.removeprefix("bert.")
+    # Files written from the first TensorFlow conversions keep its names.
+    name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+    return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+
+
 def google_tensors(
     tensors: Mapping[str, np.ndarray], config: BertConfig
 ) -> dict[str, np.ndarray]:
@@ -134,13 +144,18 @@ def google_tensors(
     Raises:
       CheckpointError: A tensor is missing, or of another shape than the config says.
     """
-    plain = {name.removeprefix("bert."): value for name, value in tensors.items()}
+    plain = {_modern(name): value for name, value in tensors.items()}
     variables = by_google_name(BertModel(config).variables)
+    has_pooler = any(name.startswith("pooler.") for name in plain)
+    if not has_pooler:
+        logging.warning("the weights hold no pooler: it will start fresh")
     found: dict[str, np.ndarray] = {}
     for google, (theirs, transposed) in HUGGING_FACE_ENCODER.items():
         blocks = range(config.num_hidden_layers) if "{}" in google else range(1)
         for block in blocks:
             name, source = google.format(block), theirs.format(block)
+            if google.startswith("bert/pooler/") and not has_pooler:
+                continue
             if source not in plain:
                 raise CheckpointError(
                     f"Expected a tensor {source} for {name}, found none among "
@@ -205,6 +220,7 @@ def convert_from_hugging_face(folder: str, output_dir: str) -> str:
             f"Expected a whole safetensors file at {paths['model.safetensors']}, found "
             f"damage ({error}); fetch it again."
         ) from error
+    check_vocab(paths["vocab.txt"], config.vocab_size)
     converted = google_tensors(tensors, config)
     prefix = os.path.join(output_dir, "bert_model.ckpt")
     write_tensors(prefix, converted)
