@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.installed
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test acceptance demo clean

@@ -1,0 +1,63 @@
+"""What the docs say of flags and commands is so."""
+
+import re
+import shlex
+
+from absl import flags
+
+from bert_tf.tools import convert_checkpoint, run_classifier
+from bert_tf.tools.command_line import all_flags
+from tests.programs import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_table_of_flags_is_the_programs():
+    values = all_flags(run_classifier.GROUPS)
+    table = re.findall(
+        r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|",
+        (ROOT / "docs" / "flags.md").read_text(),
+        re.M,
+    )
+    assert dict(table) == {
+        name: ""
+        if values[name].default is None
+        else values[name].default_as_str.strip("'")
+        for name in values
+        if name not in ("helpshort", "helpfull")
+    }
+
+
+def commands():
+    """Yields the `bert-tf` and `run_classifier.py` commands of all pages."""
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        for block in re.findall(r"```sh\n(.*?)```", text, re.S):
+            for line in block.splitlines():
+                found = re.match(r"(?:bert-tf|python) +(\w+)(?:\.py)? +(--.*)", line)
+                if found:
+                    yield page.name, found[1], shlex.split(found[2], comments=True)
+
+
+def test_the_docs_commands_parse():
+    tools = {
+        "run_classifier": run_classifier.GROUPS,
+        "convert_checkpoint": convert_checkpoint.GROUPS,
+    }
+    seen = set()
+    for page, tool, arguments in commands():
+        values = all_flags(tools[tool])
+        try:
+            rest = values([tool, *arguments])
+        except flags.Error as error:
+            raise AssertionError(f"{page}: {error}") from error
+        assert rest == [tool], f"{page}: {rest}"
+        seen.add(tool)
+    assert seen == set(tools)
+
+
+def test_links_lead_somewhere():
+    for page in [*PAGES, ROOT / "ARCHITECTURE.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
