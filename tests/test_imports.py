@@ -21,7 +21,6 @@ LAYERS = (
         "checkpoint",
         "optimization",
         "losses",
-        "metrics",
         "interchange",
     },
     {"tasks"},

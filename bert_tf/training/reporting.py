@@ -46,6 +46,7 @@ class TrainingReporter:
             os.path.join(output_dir, "eval")
         )
         self._step = first_step
+        self._first_step = first_step
         self._epoch = sum(end <= first_step for end in epoch_ends)
         self._summary = _Means()
         self._start_epoch()
@@ -121,11 +122,16 @@ class TrainingReporter:
             with self._eval_writer.as_default():
                 for name, value in validation.items():
                     tf.summary.scalar(name, value, step=step)
+        start = self._epoch_ends[self._epoch - 1] if self._epoch else 0
+        part = ""
+        if start < self._first_step:
+            part = f" (training: since step {self._first_step})"
         logging.info(
-            "epoch %d/%d, step %d: %s",
+            "epoch %d/%d, step %d%s: %s",
             self._epoch + 1,
             len(self._epoch_ends),
             step,
+            part,
             ", ".join(f"{name} {float(x):.4f}" for name, x in shown.items()),
         )
         self._epoch += 1
