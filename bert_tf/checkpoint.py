@@ -44,15 +44,15 @@ class LoadReport:
     unused: list[str]
 
     def __str__(self) -> str:
-        slots = [n for n in self.unused if _SLOT.search(n)]
-        unused = [n for n in self.unused if not _SLOT.search(n)]
+        state = [n for n in self.unused if _SLOT.search(n) or n == GLOBAL_STEP]
+        unused = [n for n in self.unused if n not in state]
         parts = [f"loaded {len(self.loaded)} variables from {self.path}"]
         if self.fresh:
             parts.append(f"left fresh: {_listed(self.fresh)}")
         if unused:
             parts.append(f"unused: {_listed(unused)}")
-        if slots:
-            parts.append(f"unused optimizer slots: {len(slots)}")
+        if state:
+            parts.append(f"unused state of the optimizer: {len(state)}")
         return "; ".join(parts)
 
 

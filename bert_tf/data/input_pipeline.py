@@ -32,20 +32,17 @@ def training_batches(
     """
     count = count_records(path)
     records = tf.data.TFRecordDataset(path).batch(count).get_single_element()
+    first_epoch, offset = divmod(start_step * batch_size, count)
 
-    def row(position: tf.Tensor) -> tf.Tensor:
-        # A permutation that can be asked for single places: neither the whole of
-        # it nor the places before have to be computed.
-        seed = tf.stack([random_seed, position // count])
-        return tf.random.experimental.index_shuffle(
-            position % count, seed=seed, max_index=count - 1
+    def order(epoch: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.random.experimental.stateless_shuffle(
+            tf.range(count), seed=tf.stack([random_seed, epoch])
         )
+        return tf.data.Dataset.from_tensor_slices(rows)
 
-    dataset = tf.data.Dataset.range(start_step * batch_size, tf.int64.max).map(row)
-    dataset = dataset.batch(batch_size, drop_remainder=True)
-    return _finish(
-        dataset.map(lambda rows: parse_records(tf.gather(records, rows), spec))
-    )
+    rows = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(order)
+    rows = rows.skip(offset).batch(batch_size, drop_remainder=True)
+    return _finish(rows.map(lambda x: parse_records(tf.gather(records, x), spec)))
 
 
 def evaluation_batches(

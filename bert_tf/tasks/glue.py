@@ -5,6 +5,7 @@ google-research/bert, guids included. SST-2 follows GLUE's own layout.
 """
 
 import os
+from collections.abc import Mapping
 
 from bert_tf.errors import DataError
 from bert_tf.tasks.classification import DataProcessor, InputExample
@@ -20,132 +21,110 @@ def _body(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.index > 0]
 
 
-class MrpcProcessor(DataProcessor):
+class _GlueProcessor(DataProcessor):
+    """A data set of GLUE: three TSV files in one folder.
+
+    Subclasses say what stands in which column. The test files of GLUE hold no labels;
+    the first label stands in for them.
+    """
+
+    is_pair = False
+    labels: tuple[str, ...] = ("0", "1")
+    # Set -> its file, less the extension.
+    files: Mapping[str, str] = {"train": "train", "dev": "dev", "test": "test"}
+    # Which of these files start with column names.
+    with_header: tuple[str, ...] = ("train", "dev", "test")
+
+    def get_train_examples(self, data_dir: str) -> list[InputExample]:
+        return self._examples(data_dir, "train")
+
+    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
+        return self._examples(data_dir, "dev")
+
+    def get_test_examples(self, data_dir: str) -> list[InputExample]:
+        return self._examples(data_dir, "test")
+
+    def get_labels(self) -> list[str]:
+        return list(self.labels)
+
+    def _examples(self, data_dir: str, set_type: str) -> list[InputExample]:
+        rows = _rows(data_dir, f"{self.files[set_type]}.tsv")
+        if set_type in self.with_header:
+            rows = _body(rows)
+        return [self._example(row, set_type) for row in rows]
+
+    def _example(self, row: Row, set_type: str) -> InputExample:
+        raise NotImplementedError
+
+    def _label(self, row: Row, set_type: str, column: int) -> str:
+        if set_type == "test":
+            return self.labels[0]
+        return row.fields[-1] if column < 0 else row.field(column, "the label")
+
+
+class MrpcProcessor(_GlueProcessor):
     """Microsoft Research Paraphrase Corpus: does one sentence say the other."""
 
     is_pair = True
 
-    def get_train_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "train")
-
-    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "dev")
-
-    def get_test_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "test")
-
-    def get_labels(self) -> list[str]:
-        return ["0", "1"]
-
-    def _examples(self, data_dir: str, set_type: str) -> list[InputExample]:
-        return [
-            InputExample(
-                guid=f"{set_type}-{row.index}",
-                text_a=row.field(3, "the first sentence"),
-                text_b=row.field(4, "the second sentence"),
-                label="0" if set_type == "test" else row.field(0, "the label"),
-                source=row.source,
-            )
-            for row in _body(_rows(data_dir, f"{set_type}.tsv"))
-        ]
+    def _example(self, row: Row, set_type: str) -> InputExample:
+        return InputExample(
+            guid=f"{set_type}-{row.index}",
+            text_a=row.field(3, "the first sentence"),
+            text_b=row.field(4, "the second sentence"),
+            label=self._label(row, set_type, 0),
+            source=row.source,
+        )
 
 
-class MnliProcessor(DataProcessor):
+class MnliProcessor(_GlueProcessor):
     """MultiNLI: entailment, contradiction or neither; the matched dev and test sets."""
 
     is_pair = True
+    labels = ("contradiction", "entailment", "neutral")
+    files: Mapping[str, str] = {
+        "train": "train",
+        "dev": "dev_matched",
+        "test": "test_matched",
+    }
 
-    def get_train_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "train", "train")
-
-    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "dev_matched", "dev_matched")
-
-    def get_test_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "test_matched", "test")
-
-    def get_labels(self) -> list[str]:
-        return ["contradiction", "entailment", "neutral"]
-
-    def _examples(self, data_dir: str, name: str, set_type: str) -> list[InputExample]:
-        return [
-            InputExample(
-                guid=f"{set_type}-{row.field(0, 'the index')}",
-                text_a=row.field(8, "the first sentence"),
-                text_b=row.field(9, "the second sentence"),
-                # The last column: dev files hold single annotations before it.
-                label="contradiction" if set_type == "test" else row.fields[-1],
-                source=row.source,
-            )
-            for row in _body(_rows(data_dir, f"{name}.tsv"))
-        ]
+    def _example(self, row: Row, set_type: str) -> InputExample:
+        named = "dev_matched" if set_type == "dev" else set_type
+        return InputExample(
+            guid=f"{named}-{row.field(0, 'the index')}",
+            text_a=row.field(8, "the first sentence"),
+            text_b=row.field(9, "the second sentence"),
+            # The last column: dev files hold single annotations before it.
+            label=self._label(row, set_type, -1),
+            source=row.source,
+        )
 
 
-class ColaProcessor(DataProcessor):
+class ColaProcessor(_GlueProcessor):
     """Corpus of Linguistic Acceptability; only its test file has a header."""
 
-    is_pair = False
+    with_header = ("test",)
 
-    def get_train_examples(self, data_dir: str) -> list[InputExample]:
-        return self._labelled(data_dir, "train")
-
-    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
-        return self._labelled(data_dir, "dev")
-
-    def get_test_examples(self, data_dir: str) -> list[InputExample]:
-        return [
-            InputExample(
-                guid=f"test-{row.index}",
-                text_a=row.field(1, "the sentence"),
-                label="0",
-                source=row.source,
-            )
-            for row in _body(_rows(data_dir, "test.tsv"))
-        ]
-
-    def get_labels(self) -> list[str]:
-        return ["0", "1"]
-
-    def _labelled(self, data_dir: str, set_type: str) -> list[InputExample]:
-        return [
-            InputExample(
-                guid=f"{set_type}-{row.index}",
-                text_a=row.field(3, "the sentence"),
-                label=row.field(1, "the label"),
-                source=row.source,
-            )
-            for row in _rows(data_dir, f"{set_type}.tsv")
-        ]
+    def _example(self, row: Row, set_type: str) -> InputExample:
+        return InputExample(
+            guid=f"{set_type}-{row.index}",
+            text_a=row.field(1 if set_type == "test" else 3, "the sentence"),
+            label=self._label(row, set_type, 1),
+            source=row.source,
+        )
 
 
-class Sst2Processor(DataProcessor):
+class Sst2Processor(_GlueProcessor):
     """Stanford Sentiment Treebank: negative (0) or positive (1)."""
 
-    is_pair = False
-
-    def get_train_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "train")
-
-    def get_dev_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "dev")
-
-    def get_test_examples(self, data_dir: str) -> list[InputExample]:
-        return self._examples(data_dir, "test")
-
-    def get_labels(self) -> list[str]:
-        return ["0", "1"]
-
-    def _examples(self, data_dir: str, set_type: str) -> list[InputExample]:
-        is_test = set_type == "test"  # there, an index stands before the sentence
-        return [
-            InputExample(
-                guid=f"{set_type}-{row.index}",
-                text_a=row.field(1 if is_test else 0, "the sentence"),
-                label="0" if is_test else row.field(1, "the label"),
-                source=row.source,
-            )
-            for row in _body(_rows(data_dir, f"{set_type}.tsv"))
-        ]
+    def _example(self, row: Row, set_type: str) -> InputExample:
+        return InputExample(
+            guid=f"{set_type}-{row.index}",
+            # In the test file, an index stands before the sentence.
+            text_a=row.field(1 if set_type == "test" else 0, "the sentence"),
+            label=self._label(row, set_type, 1),
+            source=row.source,
+        )
 
 
 class XnliProcessor(DataProcessor):

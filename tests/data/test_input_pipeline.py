@@ -58,6 +58,21 @@ def test_an_epoch_holds_every_record_once(record_file):
     assert list(first) != list(second) and list(first) != sorted(first)
 
 
+def test_epochs_have_nothing_to_do_with_each_other(tmp_path):
+    """A cheap permutation mixes an epoch well and repeats half of it in the next."""
+    count, path = 2000, str(tmp_path / "many.tf_record")
+    ones = np.ones([count, LENGTH], np.int64)
+    rows = {"input_ids": ones, "input_mask": ones, "segment_ids": ones}
+    rows |= {"label_ids": np.arange(count), "is_real_example": ones[:, 0]}
+    write_records(path, [rows], SPEC)
+    seen = labels(path, 40, batch_size=100).reshape(2, count)
+    first, second = np.argsort(seen, axis=1)
+    pairs = [(first, second), (first, np.arange(count)), (first[1:], first[:-1])]
+    for one, other in pairs:
+        # Five standard deviations of what independent orders give.
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(count)
+
+
 def test_the_seed_decides_the_order(record_file):
     one = labels(record_file, 30)
     np.testing.assert_array_equal(one, labels(record_file, 30))
