@@ -111,7 +111,9 @@ class TrainingReporter:
     def on_epoch_end(self, step: int, validation: dict[str, Any] | None) -> None:
         """Ends the epoch's bar and prints its line."""
         self._bar.close()
-        shown = {f"train {name}": x for name, x in self._means.means().items()}
+        means = self._means.means()
+        del means["gradient_norm"]  # for TensorBoard
+        shown = {f"train {name}": x for name, x in means.items()}
         if validation:
             shown["validation loss"] = validation["eval_loss"]
             shown |= {

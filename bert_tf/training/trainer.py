@@ -28,6 +28,18 @@ class Action:
     run: Callable[[int], None]
 
 
+def check_batch_size(
+    batch_size: int, strategy: tf.distribute.Strategy, name: str
+) -> None:
+    """Raises a ConfigError if a batch has no equal parts for all devices."""
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ConfigError(
+            f"Expected {name} that {replicas} devices can share equally, got "
+            f"{batch_size}; choose a multiple of {replicas}."
+        )
+
+
 class Trainer:
     """Trains, evaluates and predicts with one model under one strategy.
 
@@ -66,13 +78,8 @@ class Trainer:
         Raises:
           ConfigError: A batch has no equal parts for all replicas.
         """
-        replicas = self.strategy.num_replicas_in_sync
         batch_size = tf.nest.flatten(batches.element_spec)[0].shape[0]
-        if batch_size % replicas:
-            raise ConfigError(
-                f"Expected a batch size that {replicas} devices can share equally, got "
-                f"{batch_size}; choose a multiple of {replicas}."
-            )
+        check_batch_size(batch_size, self.strategy, "a batch size")
         return self.strategy.experimental_distribute_dataset(batches)
 
     def train(
@@ -92,16 +99,17 @@ class Trainer:
           steps_per_call: Steps that the device takes before the host looks again;
             fewer when an action is due earlier.
           on_progress: Called after each of these with the step reached, how many
-            steps were taken and the means over them of `loss` and the task's
-            training metrics.
+            steps were taken and the means over them of `loss`, `gradient_norm`
+            (before clipping) and the task's training metrics.
           actions: Run in their order, after `on_progress`.
 
         Raises:
-          ConfigError: The loss is not finite; no action has seen that step.
+          ConfigError: The loss or a gradient is not finite; no action has seen that
+            step.
         """
         iterator = iter(self.distribute(batches))
         stops = sorted({num_train_steps}.union(*(action.steps for action in actions)))
-        step, last_loss = self.step, None
+        step, last = self.step, None
         while step < num_train_steps:
             next_stop = stops[bisect.bisect_right(stops, step)]
             count = min(steps_per_call, next_stop - step)
@@ -112,14 +120,8 @@ class Trainer:
                 ).items()
             }
             step += count
-            # Before any action: a checkpoint of it would displace a good one.
-            if not math.isfinite(means["loss"]):
-                raise ConfigError(
-                    f"Expected a finite loss, got {means['loss']} at step {step}, "
-                    f"after {last_loss} before; lower --learning_rate, or look for "
-                    "damaged weights in --init_checkpoint."
-                )
-            last_loss = means["loss"]
+            _check_finite(step, means, last)
+            last = means
             on_progress(step, count, means)
             for action in actions:
                 if step in action.steps:
@@ -128,7 +130,8 @@ class Trainer:
     @tf.function
     def _train_steps(self, iterator: Any, count: tf.Tensor) -> dict[str, tf.Tensor]:
         """Takes `count` steps; returns the means over them."""
-        sums = dict.fromkeys(("loss", *self.task.train_metric_names), tf.constant(0.0))
+        names = ("loss", "gradient_norm", *self.task.train_metric_names)
+        sums = dict.fromkeys(names, tf.constant(0.0))
         for _ in tf.range(count):
             step = self._train_step(next(iterator))
             sums = {name: sums[name] + step[name] for name in sums}
@@ -144,7 +147,7 @@ class Trainer:
     def _replica_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         gradients, scalars = self.gradients(batch)
         self.optimizer.apply(gradients, self.model.trainable_variables)
-        return scalars
+        return {**scalars, "gradient_norm": tf.linalg.global_norm(gradients)}
 
     def gradients(self, batch: dict[str, tf.Tensor]) -> tuple[list[Any], dict]:
         """Returns a replica's gradients, before clipping, and its loss and metrics.
@@ -199,3 +202,17 @@ class Trainer:
             }
 
         return self.strategy.run(replica_step, args=(batch,))
+
+
+def _check_finite(
+    step: int, means: dict[str, float], last: dict[str, float] | None
+) -> None:
+    """Stops a run whose weights are lost, before it can write them."""
+    for name in ("loss", "gradient_norm"):
+        if not math.isfinite(means[name]):
+            before = f", after {last[name]:.4f} before" if last else ""
+            raise ConfigError(
+                f"Expected a finite {name.replace('_', ' ')}, got {means[name]} at "
+                f"step {step}{before}; lower --learning_rate, or look for damaged "
+                "weights in --init_checkpoint."
+            )
