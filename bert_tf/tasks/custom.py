@@ -66,7 +66,7 @@ class CustomProcessor(DataProcessor):
 
     def get_train_examples(self, data_dir: str) -> list[InputExample]:
         examples = self._read_train_file(data_dir)
-        held_out = self._held_out(len(examples))
+        held_out = self._held_out(data_dir, len(examples))
         return [x for index, x in enumerate(examples) if index not in held_out]
 
     def get_dev_examples(self, data_dir: str) -> list[InputExample]:
@@ -78,13 +78,9 @@ class CustomProcessor(DataProcessor):
                     "found none; name it with --dev_file, or set --dev_fraction."
                 )
             return list(self._read(path, "dev", labelled=True))
-        if path is not None:
-            raise DataError(
-                f"Expected no dev file beside --dev_fraction, found {path}; give one "
-                "of the two."
-            )
         examples = self._read_train_file(data_dir)
-        return [examples[index] for index in sorted(self._held_out(len(examples)))]
+        held_out = self._held_out(data_dir, len(examples))
+        return [examples[index] for index in sorted(held_out)]
 
     def get_test_examples(self, data_dir: str) -> list[InputExample]:
         path = self._find(data_dir, "test")
@@ -128,8 +124,14 @@ class CustomProcessor(DataProcessor):
                 )
         return self._train_file
 
-    def _held_out(self, count: int) -> set[int]:
+    def _held_out(self, data_dir: str, count: int) -> set[int]:
         """Returns which rows of the training file are the dev set."""
+        dev_file = self._find(data_dir, "dev")
+        if self.dev_fraction and dev_file is not None:
+            raise DataError(
+                f"Expected no dev file beside --dev_fraction, found {dev_file}; give "
+                "one of the two."
+            )
         size = round(count * self.dev_fraction)
         if self.dev_fraction and not 0 < size < count:
             raise DataError(
@@ -139,8 +141,8 @@ class CustomProcessor(DataProcessor):
             )
         return set(random.Random(self.random_seed).sample(range(count), size))
 
-    def held_out_identity(self, data_dir: str) -> dict[str, Any]:
-        """Returns what decides which rows are the dev set."""
+    def held_out_by(self, data_dir: str) -> dict[str, Any]:
+        """Returns what decides which rows of the training file are the dev set."""
         path = self._find(data_dir, "train")
         content = read_bytes(path) if path else b""
         return {
@@ -161,6 +163,11 @@ class CustomProcessor(DataProcessor):
     def _read(self, path: str, set_type: str, labelled: bool) -> Iterator[InputExample]:
         columns = self.columns
         kind = file_format(path, columns.file_format)
+        if kind == "jsonl" and columns.header is not None:
+            raise DataError(
+                f"Expected --header only with TSV and CSV files, got it with {path}, "
+                "whose lines name their values; leave it out."
+            )
         rows = self._objects(path) if kind == "jsonl" else self._table(path, kind)
         found = False
         for index, (get, source) in enumerate(rows):

@@ -29,7 +29,7 @@ from bert_tf.tools.flags import FineTuningConfig
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.training.distribution import create_strategy
 from bert_tf.training.reporting import TrainingReporter, row_bar
-from bert_tf.training.trainer import Action, Trainer
+from bert_tf.training.trainer import Action, Trainer, check_batch_size
 
 _ADDRESSES = ("master", "tpu_name")  # no files, though they look like paths
 
@@ -37,17 +37,23 @@ _ADDRESSES = ("master", "tpu_name")  # no files, though they look like paths
 _KEPT_CHECKPOINTS = 5
 
 
-def load_model_files(config: FineTuningConfig) -> tuple[BertConfig, GraphTokenizer]:
+def load_model_files(
+    config: FineTuningConfig, max_seq_length: int
+) -> tuple[BertConfig, GraphTokenizer]:
     """Reads and checks the BERT config and the vocabulary.
+
+    Args:
+      config: The flags.
+      max_seq_length: How long the examples are to be.
 
     Raises:
       ConfigError, DataError: They are damaged, or do not fit each other or the flags.
     """
     bert_config = BertConfig.from_json_file(config.bert_config_file)
-    if config.max_seq_length > bert_config.max_position_embeddings:
+    if max_seq_length > bert_config.max_position_embeddings:
         raise ConfigError(
             f"Expected --max_seq_length of at most max_position_embeddings="
-            f"{bert_config.max_position_embeddings}, got {config.max_seq_length}; "
+            f"{bert_config.max_position_embeddings}, got {max_seq_length}; "
             "lower it."
         )
     vocab = check_vocab(config.vocab_file, bert_config.vocab_size)
@@ -84,8 +90,8 @@ class FineTuningRun:
       examples: `{"train": ..., "eval": ..., "predict": ...}` as far as they are
         needed, each with valid labels.
       folder: `config.output_dir`, as it was found.
-      data_identity: What the data add to that which must agree when a run is
-        continued, evaluated or predicted with.
+      held_out: What decides which rows of the training file are the dev set:
+        `dev_fraction`, and if it is not 0 what the split is a function of.
     """
 
     def __init__(
@@ -95,18 +101,18 @@ class FineTuningRun:
         task: ClassificationTask,
         examples: Mapping[str, Sequence[InputExample]],
         folder: RunFolder,
-        data_identity: Mapping[str, Any],
+        held_out: Mapping[str, Any],
     ):
         self.config = config
         self.bert_config = bert_config
         self.task = task
         self.examples = examples
-        self.data_identity = data_identity
+        self.held_out = held_out
         self.num_train_steps = self._count_steps() if config.do_train else 0
         for rows in examples.values():
             task.check_labels(rows)
         self.folder = folder
-        folder.check(self._identity())
+        self._check_folder()
         keras.utils.set_random_seed(config.random_seed)
         self.strategy = create_strategy(
             config.distribution_strategy,
@@ -131,12 +137,18 @@ class FineTuningRun:
     def run(self) -> None:
         """Does what the flags ask for, in the order of the release."""
         config = self.config
-        self.folder.describe(
-            self._identity(),
-            self.task.labels,
-            config.bert_config_file,
-            config.vocab_file,
-        )
+        tf.io.gfile.makedirs(config.output_dir)
+        if config.do_train:
+            self.folder.describe(
+                {
+                    **self._of_the_model(),
+                    **self._of_the_training(),
+                    **self._of_the_order(),
+                },
+                self.task.labels,
+                config.bert_config_file,
+                config.vocab_file,
+            )
         if "eval" in self.examples:
             self._write_records("eval", config.eval_batch_size)
         if config.do_train:
@@ -159,39 +171,59 @@ class FineTuningRun:
                 f"Expected examples for at least one batch of "
                 f"{config.train_batch_size}, got {count} examples and "
                 f"--num_train_epochs={config.num_train_epochs}; lower "
-                "--train_batch_size."
+                "--train_batch_size or raise --num_train_epochs."
             )
         return steps
 
     def _check_batch_sizes(self) -> None:
-        replicas = self.strategy.num_replicas_in_sync
-        for name in ("train_batch_size", "eval_batch_size", "predict_batch_size"):
-            if getattr(self.config, name) % replicas:
-                raise ConfigError(
-                    f"Expected a --{name} that {replicas} devices can share equally, "
-                    f"got {getattr(self.config, name)}; choose a multiple of "
-                    f"{replicas}."
-                )
+        for name, flag in (
+            ("train", "train_batch_size"),
+            ("eval", "eval_batch_size"),
+            ("predict", "predict_batch_size"),
+        ):
+            if name in self.examples:
+                size = getattr(self.config, flag)
+                check_batch_size(size, self.strategy, f"--{flag}")
 
-    def _identity(self) -> dict[str, Any]:
-        """Returns what makes this run's checkpoints fit it and no other run."""
+    def _check_folder(self) -> None:
+        """Refuses a folder of another run; warns of what a resume will change."""
+        self.folder.check(self._of_the_model())
+        if self.config.do_train:
+            self.folder.check(self._of_the_training())
+            self.folder.warn(self._of_the_order())
+        elif "eval" in self.examples and self.held_out["dev_fraction"]:
+            # Another split would be evaluated on what was trained on.
+            self.folder.check({"held_out": self.held_out})
+
+    def _of_the_model(self) -> dict[str, Any]:
+        """Returns what its checkpoints fit, whatever is done with them."""
+        vocab = read_bytes(self.config.vocab_file)
         return {
             "task_name": self.task.name,
             "labels": self.task.labels,
             "is_pair": self.task.is_pair,
             "do_lower_case": self.config.do_lower_case,
-            "vocab_sha256": hashlib.sha256(
-                read_bytes(self.config.vocab_file)
-            ).hexdigest(),
+            "vocab_sha256": hashlib.sha256(vocab).hexdigest(),
             "bert_config": self.bert_config.to_dict(),
-            # A longer text may be predicted than was trained on, but a run that
-            # continues must go on as it began.
-            **(
-                {"max_seq_length": self.config.max_seq_length}
-                if self.config.do_train
-                else {}
-            ),
-            **self.data_identity,
+        }
+
+    def _of_the_training(self) -> dict[str, Any]:
+        """Returns what must not change while it is trained."""
+        return {
+            "max_seq_length": self.task.max_seq_length,
+            "held_out": self.held_out,
+        }
+
+    def _of_the_order(self) -> dict[str, Any]:
+        """Returns what the batch of a step is a function of."""
+        content = hashlib.sha256()
+        for row in self.examples["train"]:
+            fields = (row.text_a, row.text_b or "", str(row.label))
+            content.update("\0".join(fields).encode("utf-8", "surrogatepass"))
+        return {
+            "random_seed": self.config.random_seed,
+            "train_batch_size": self.config.train_batch_size,
+            "train_examples_sha256": content.hexdigest(),
         }
 
     def _create_optimizer(self) -> Any:
@@ -276,7 +308,7 @@ class FineTuningRun:
             optimizer.learning_rate_at,
         )
         every = config.save_checkpoints_steps
-        saves = sorted({*range(every, self.num_train_steps, every)})
+        saves = range(every, self.num_train_steps, every)
         try:
             self.trainer.train(
                 training_batches(

@@ -22,6 +22,7 @@ _TPU_ONLY = (
     "num_tpu_cores",
     "iterations_per_loop",
 )
+MAX_SEQ_LENGTH = 128
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
 
 
@@ -30,6 +31,7 @@ class FineTuningConfig:
     """Everything a fine-tuning run needs to know, whatever its task.
 
     The fields are the flags of the same names; `--help` says what each does.
+    `max_seq_length` may be None: 128 to train, else what the folder was trained with.
     """
 
     bert_config_file: str
@@ -38,7 +40,7 @@ class FineTuningConfig:
     init_checkpoint: str | None = None
     do_lower_case: bool = True
     check_casing: bool = True
-    max_seq_length: int = 128
+    max_seq_length: int | None = None
     do_train: bool = False
     do_eval: bool = False
     do_predict: bool = False
@@ -63,7 +65,10 @@ class FineTuningConfig:
     @classmethod
     def from_flags(cls, values: flags.FlagValues) -> Self:
         """Returns the config that the parsed flags say, not yet checked."""
-        return cls(**{f.name: values[f.name].value for f in dataclasses.fields(cls)})
+        given = {f.name: values[f.name].value for f in dataclasses.fields(cls)}
+        if not values["max_seq_length"].present:
+            given["max_seq_length"] = None
+        return cls(**given)
 
     @property
     def on_tpu(self) -> bool:
@@ -122,6 +127,11 @@ class FineTuningConfig:
                     f"Expected a folder at --{name}={path}, found the file {there}; "
                     "name another."
                 )
+            if not os.access(there, os.W_OK):
+                raise ConfigError(
+                    f"Expected a folder that can be written at --{name}={path}, found "
+                    f"that {there} cannot; name another."
+                )
 
     def _check_numbers(self) -> None:
         """The bounds of the flags again: a config may be made without flags."""
@@ -176,8 +186,9 @@ def define_model_flags(values: flags.FlagValues) -> None:
     _integer(
         values,
         "max_seq_length",
-        128,
-        "Pieces per example, special ones included; longer texts are cut.",
+        MAX_SEQ_LENGTH,
+        "Pieces per example, special ones included; longer texts are cut. Without "
+        "--do_train, what --output_dir was trained with, if that is noted there.",
         at_least=3,
     )
 

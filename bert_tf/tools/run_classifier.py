@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from absl import flags
+from absl import flags, logging
 
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.tools import flags as shared
@@ -20,6 +20,7 @@ from bert_tf.tools.command_line import Group, run_tool
 
 if TYPE_CHECKING:
     from bert_tf.tasks.classification import DataProcessor, InputExample
+    from bert_tf.tools.run_folder import RunFolder
 
 TASKS = ("cola", "mnli", "mrpc", "xnli", "sst-2", "custom")
 _SPELLINGS = {"sst2": "sst-2"}
@@ -144,33 +145,44 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
 
     make_repeatable()
     fine_tuning.check_filesystems(config)
-    bert_config, tokenizer = fine_tuning.load_model_files(config)
     folder = RunFolder(config.output_dir)
-    processor = processor or _processor(config)
+    max_seq_length = _max_seq_length(config, folder)
+    bert_config, tokenizer = fine_tuning.load_model_files(config, max_seq_length)
+    processor = processor or _processor(config, folder)
     examples = _read_examples(config, processor)
     is_pair = getattr(processor, "is_pair", None)
     if is_pair is None:
         found = any(x.text_b for rows in examples.values() for x in rows)
-        is_pair = found or bool(folder.identity.get("is_pair"))
+        is_pair = found or bool(folder.noted.get("is_pair"))
     task = ClassificationTask(
         config.task,
         bert_config,
         tokenizer,
         processor.get_labels(),
-        config.max_seq_length,
+        max_seq_length,
         is_pair,
     )
-    data_identity = {}
+    held_out: dict[str, Any] = {"dev_fraction": 0.0}
     splits = config.dev_fraction and (config.do_train or config.do_eval)
     if splits and isinstance(processor, CustomProcessor):
-        # Evaluating another split would evaluate what was trained on.
-        data_identity["held_out"] = processor.held_out_identity(config.data_dir or "")
+        held_out = processor.held_out_by(config.data_dir or "")
     fine_tuning.FineTuningRun(
-        config, bert_config, task, examples, folder, data_identity
+        config, bert_config, task, examples, folder, held_out
     ).run()
 
 
-def _processor(config: ClassifierConfig) -> "DataProcessor":
+def _max_seq_length(config: ClassifierConfig, folder: "RunFolder") -> int:
+    """Returns the flag; if not given, what the folder's run was trained with."""
+    if config.max_seq_length is not None:
+        return config.max_seq_length
+    noted = None if config.do_train else folder.noted.get("max_seq_length")
+    if isinstance(noted, int) and noted != shared.MAX_SEQ_LENGTH:
+        logging.info("--max_seq_length=%d, as %s was trained with", noted, folder.path)
+        return noted
+    return shared.MAX_SEQ_LENGTH
+
+
+def _processor(config: ClassifierConfig, folder: "RunFolder") -> "DataProcessor":
     from bert_tf.tasks import custom, glue
 
     processors: dict[str, Any] = {
@@ -192,7 +204,7 @@ def _processor(config: ClassifierConfig) -> "DataProcessor":
                 "dev": config.dev_file,
                 "test": config.test_file,
             },
-            labels=None if config.do_train else _saved_labels(config),
+            labels=None if config.do_train else _saved_labels(config, folder),
             dev_fraction=config.dev_fraction,
             random_seed=config.random_seed,
         ),
@@ -200,15 +212,15 @@ def _processor(config: ClassifierConfig) -> "DataProcessor":
     return processors[config.task]()
 
 
-def _saved_labels(config: ClassifierConfig) -> list[str]:
-    """Returns the labels that the run of the checkpoint left beside it."""
+def _saved_labels(config: ClassifierConfig, folder: "RunFolder") -> list[str]:
+    """Returns the labels that lie beside the checkpoint that will be used."""
     from bert_tf.checkpoint import find_checkpoint
     from bert_tf.tools.run_folder import read_labels
 
-    folders = [config.output_dir]
-    if config.init_checkpoint:
-        folders.append(os.path.dirname(find_checkpoint(config.init_checkpoint)))
-    return read_labels(*folders)
+    if folder.checkpoint or not config.init_checkpoint:
+        return read_labels(folder.path)
+    beside = os.path.dirname(find_checkpoint(config.init_checkpoint))
+    return read_labels(beside, folder.path)
 
 
 def _read_examples(

@@ -6,24 +6,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 
 from bert_tf import checkpoint
 from bert_tf.errors import ConfigError
 from bert_tf.files import read_bytes, write_file
 
-_IDENTITY_FILE = "run_config.json"
-_LABELS_FILE = "labels.json"
+_NOTE = "run_config.json"
+_LABELS = "labels.json"
 
 
 class RunFolder:
-    """An output folder, as an earlier run may have left it.
+    """An output folder, as an earlier training run may have left it.
 
     Args:
       path: The folder; it need not exist yet.
 
     Attributes:
       checkpoint: Prefix of its newest checkpoint; None if there is none.
-      identity: What the earlier run noted of itself; empty if none did.
+      noted: What the run that trained it noted of itself. Empty if none did, as in a
+        folder of the release, or if it ended before its first checkpoint.
 
     Raises:
       ConfigError: That note is damaged.
@@ -33,46 +35,62 @@ class RunFolder:
     def __init__(self, path: str):
         self.path = path
         self.checkpoint: str | None = None
-        self.identity: dict[str, Any] = {}
+        self.noted: dict[str, Any] = {}
         if tf.io.gfile.isdir(path):
             self.checkpoint = checkpoint.latest_checkpoint(path)
-        note = self.file(_IDENTITY_FILE)
+        note = self.file(_NOTE)
         if tf.io.gfile.exists(note):
-            self.identity = _read_json(note, dict)
+            noted = _read_json(note, dict)
+            self.noted = noted if self.checkpoint is not None else {}
 
     def file(self, name: str) -> str:
         """Returns the path of a file in the folder."""
         return os.path.join(self.path, name)
 
-    def check(self, identity: Mapping[str, Any]) -> None:
-        """Raises a ConfigError if the folder's checkpoints are of another run.
+    def check(self, expected: Mapping[str, Any]) -> None:
+        """Raises a ConfigError if the folder's checkpoints are of another run."""
+        for name, now, then in self._differing(expected):
+            raise ConfigError(
+                f"Expected an --output_dir of a run with {name}={now}, found that "
+                f"{self.path} was left by one with {name}={then}; name another "
+                "--output_dir, or correct the flags."
+            )
 
-        Args:
-          identity: What must agree. A folder without a checkpoint fits every run.
-        """
-        if self.checkpoint is None or not self.identity:
-            return
-        left, now = _flat(self.identity), _flat(identity)
-        for name in sorted(now):
-            if name not in left or left[name] != now[name]:
-                raise ConfigError(
-                    f"Expected an --output_dir of a run with {name}={now[name]}, found "
-                    f"that {self.path} was left by one with {name}={left.get(name)}; "
-                    "name another --output_dir, or correct the flags."
-                )
+    def warn(self, expected: Mapping[str, Any]) -> None:
+        """Warns of what may differ when a run is continued, but changes it."""
+        for name, now, then in self._differing(expected):
+            logging.warning(
+                "%s was %s when this run began and is %s now: it will not end as an "
+                "undisturbed run would",
+                name,
+                then,
+                now,
+            )
+
+    def _differing(self, expected: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+        """Returns `(name, expected value, noted value)` of what differs, by name."""
+        if not self.noted:
+            return []
+        noted = _flat(self.noted)
+        return [
+            (name, value, noted.get(name))
+            for name, value in sorted(_flat(expected).items())
+            if name not in noted or noted[name] != value
+        ]
 
     def describe(
         self,
-        identity: Mapping[str, Any],
+        note: Mapping[str, Any],
         labels: list[str],
         bert_config_file: str,
         vocab_file: str,
     ) -> None:
-        """Makes the folder a complete one: identity, labels, config, vocabulary."""
-        tf.io.gfile.makedirs(self.path)
-        # What an earlier run noted beyond this one still holds.
-        write_file(self.file(_IDENTITY_FILE), _as_json({**self.identity, **identity}))
-        write_file(self.file(_LABELS_FILE), _as_json(labels))
+        """Makes the folder a complete one: note, labels, config and vocabulary.
+
+        With them, its checkpoints can be used without knowing the run's flags.
+        """
+        write_file(self.file(_NOTE), _as_json(note))
+        write_file(self.file(_LABELS), _as_json(labels))
         write_file(self.file("vocab.txt"), read_bytes(vocab_file))
         write_file(self.file("bert_config.json"), read_bytes(bert_config_file))
 
@@ -81,13 +99,19 @@ def read_labels(*folders: str) -> list[str]:
     """Returns the labels that a training run left in the first folder that has any.
 
     Raises:
-      ConfigError: None has, or what is there is no list.
+      ConfigError: None has, or what is there is no list of labels.
     """
     for folder in folders:
-        path = os.path.join(folder, _LABELS_FILE)
+        path = os.path.join(folder, _LABELS)
         if tf.io.gfile.exists(path):
-            return [str(label) for label in _read_json(path, list)]
-    places = " or ".join(os.path.join(folder, _LABELS_FILE) for folder in folders)
+            labels = [str(label) for label in _read_json(path, list)]
+            if len(set(labels)) < max(2, len(labels)):
+                raise ConfigError(
+                    f"Expected a JSON list of two or more different labels in {path}, "
+                    f"found {labels}; restore the file."
+                )
+            return labels
+    places = " or ".join(os.path.join(folder, _LABELS) for folder in folders)
     raise ConfigError(
         f"Expected the labels, in the order of training, as a JSON list in {places}, "
         "found no such file; train into this --output_dir, or write the list there."

@@ -71,9 +71,9 @@ def trained(tmp_path_factory, testdata):
         "do_predict": "true",
         "dev_fraction": "0.2",
         "train_batch_size": "8",
-        "num_train_epochs": "4",
-        "learning_rate": "2e-3",
-        "save_checkpoints_steps": "30",
+        "num_train_epochs": "8",
+        "learning_rate": "1e-3",
+        "save_checkpoints_steps": "60",
         "export_dir": str(folder / "export"),
     }
     assert main(as_arguments(flags)) == 0
@@ -89,7 +89,7 @@ def test_it_learns_and_writes_googles_files(trained):
     _, folder = trained
     found = results(folder)
     assert list(found) == ["eval_accuracy", "eval_loss", "global_step", "loss"]
-    assert found["global_step"] == "80"
+    assert found["global_step"] == "160"
     assert float(found["eval_accuracy"]) >= 0.9
     names = {path.name for path in (folder / "output").iterdir()}
     assert {"train.tf_record", "eval.tf_record", "predict.tf_record"} <= names
@@ -103,7 +103,7 @@ def test_it_learns_and_writes_googles_files(trained):
     np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
     assert rows[0, 1] > 0.5 > rows[1, 1]
     reader = CheckpointReader(folder / "output")
-    assert reader.step() == 80
+    assert reader.step() == 160
     assert "output_weights/adam_m" in reader.shapes
 
 
@@ -115,9 +115,9 @@ def test_tensorboard_holds_the_curves(trained):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
                 tags.setdefault(f"{place}/{value.tag}", []).append(event.step)
-    assert tags["output/loss"] == list(range(10, 81, 10))
+    assert tags["output/loss"] == list(range(10, 161, 10))
     assert {"output/accuracy", "output/learning_rate"} <= tags.keys()
-    assert tags["eval/eval_accuracy"] == [20, 40, 60, 80]
+    assert tags["eval/eval_accuracy"] == list(range(20, 161, 20))
 
 
 def test_the_export_answers_as_the_script_predicted(trained, tmp_path, measured):
@@ -149,13 +149,13 @@ def test_evaluating_again_finds_the_checkpoint(trained, capsys):
     }
     (folder / "output" / "eval_results.txt").unlink()
     assert main(as_arguments(again)) == 0
-    assert "using step 80" in capsys.readouterr().err
+    assert "using step 160" in capsys.readouterr().err
     assert results(folder) == before
 
 
 def test_a_complete_run_is_not_trained_again(trained, capsys):
     flags, folder = trained
-    index = folder / "output" / "model.ckpt-80.index"
+    index = folder / "output" / "model.ckpt-160.index"
     before = index.stat().st_mtime_ns
     again = {n: v for n, v in flags.items() if n not in ("do_predict", "export_dir")}
     assert main(as_arguments(again)) == 0
@@ -254,7 +254,7 @@ def test_predicting_elsewhere_from_a_trained_checkpoint(trained, tmp_path):
     names = ("do_train", "do_eval", "export_dir", "dev_fraction")
     other = {name: value for name, value in flags.items() if name not in names}
     other |= {
-        "init_checkpoint": str(folder / "output" / "model.ckpt-80"),
+        "init_checkpoint": str(folder / "output" / "model.ckpt-160"),
         "output_dir": str(tmp_path / "elsewhere"),
         "max_seq_length": "32",
     }
