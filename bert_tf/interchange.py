@@ -21,8 +21,7 @@ from bert_tf.modeling import BertModel
 from bert_tf.naming import by_google_name
 from bert_tf.tokenization import check_vocab
 
-# Google's name -> (Hugging Face's name, transposed). `{}` stands for a block's number;
-# `*` on both sides for the same kernel or bias.
+# Google's name -> (Hugging Face's name, transposed). `{}` stands for a block's number.
 HUGGING_FACE_ENCODER: dict[str, tuple[str, bool]] = {
     "bert/embeddings/word_embeddings": ("embeddings.word_embeddings.weight", False),
     "bert/embeddings/token_type_embeddings": (
