@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import time
 
@@ -10,7 +11,15 @@ import pytest
 from tests.programs import run, start
 from tests.small_task import as_arguments, write_small_task
 
-STEPS, SAVE_EVERY = 100, 10
+STEPS, SAVE_EVERY = 60, 3
+
+
+def newest_step(folder) -> int:
+    """Returns the step of the newest checkpoint; 0 if there is none."""
+    state = folder / "checkpoint"
+    if not state.exists():
+        return 0
+    return int(re.search(r'"model.ckpt-(\d+)"', state.read_text())[1])
 
 
 @pytest.mark.slow
@@ -26,43 +35,31 @@ def test_two_kills_leave_no_trace(tmp_path, testdata, measured):
         "hidden_dropout_prob"
     ]
     run("run_classifier.py", *as_arguments(flags))
-    undisturbed = tmp_path / "output"
-    last = f"model.ckpt-{STEPS}"
-    # From the first batch to the last checkpoint, tracing the step included.
-    begun = (undisturbed / "train.tf_record").stat().st_mtime
-    duration = (undisturbed / f"{last}.index").stat().st_mtime - begun
+    undisturbed, killed = tmp_path / "output", tmp_path / "killed"
 
-    flags["output_dir"] = str(tmp_path / "killed")
-    killed = tmp_path / "killed"
+    flags["output_dir"] = str(killed)
     seed = time.time_ns()
     draw = random.Random(seed)
-    reached = []
-    for _ in range(2):
+    for wanted in sorted(draw.sample(range(STEPS - 10), 2)):
         process = start("run_classifier.py", *as_arguments(flags))
-        records = killed / "train.tf_record"
-        before = records.stat().st_mtime if records.exists() else 0
         deadline = time.monotonic() + 200
-        while not (records.exists() and records.stat().st_mtime > before):
+        while newest_step(killed) < wanted - SAVE_EVERY:
             assert process.poll() is None, process.communicate()[1][-2000:]
-            assert time.monotonic() < deadline, "training did not begin"
-            time.sleep(0.02)
-        # Two kills cannot reach the end: each pays for tracing anew.
-        time.sleep(draw.uniform(0.1, 0.6) * duration)
+            assert time.monotonic() < deadline, f"seed {seed}: no step {wanted}"
+            time.sleep(0.002)
+        # Anywhere between two checkpoints, or inside the writing of one.
+        time.sleep(draw.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL, f"seed {seed}: it ended first"
-        steps = [int(p.stem.split("-")[1]) for p in killed.glob("model.ckpt-*.index")]
-        reached.append(max(steps, default=0))
-    assert reached[-1] < STEPS, f"seed {seed}"
+        reached = newest_step(killed)
+        assert reached < STEPS, f"seed {seed}"
+        measured("a SIGKILL after the checkpoint of step", reached, at_least=0)
     run("run_classifier.py", *as_arguments(flags))
 
     differing = 0
     for suffix in ("index", "data-00000-of-00001"):
-        one = (undisturbed / f"{last}.{suffix}").read_bytes()
-        other = (killed / f"{last}.{suffix}").read_bytes()
+        name = f"model.ckpt-{STEPS}.{suffix}"
+        one, other = (undisturbed / name).read_bytes(), (killed / name).read_bytes()
         differing += sum(a != b for a, b in zip(one, other, strict=True))
-    measured(
-        f"bytes that differ after SIGKILLs behind steps {reached[0]} and {reached[1]}",
-        differing,
-        at_most=0,
-    )
+    measured("bytes that differ after these SIGKILLs", differing, at_most=0)
