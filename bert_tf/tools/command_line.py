@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from bert_tf.errors import ConfigError
+from bert_tf.errors import CheckpointError, ConfigError, DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,6 @@ def run_tool(
 def _is_for_the_user(error: Exception) -> bool:
     """Returns whether a sentence about this error helps more than a traceback."""
     # A ValueError of any other kind is a mistake of ours.
-    from bert_tf.errors import CheckpointError, DataError
-
     known: tuple[type, ...] = (ConfigError, CheckpointError, DataError, flags.Error)
     if "tensorflow" in sys.modules:
         import tensorflow as tf
