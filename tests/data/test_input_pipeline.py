@@ -59,7 +59,7 @@ def test_an_epoch_holds_every_record_once(record_file):
 
 
 def test_epochs_have_nothing_to_do_with_each_other(tmp_path):
-    """A cheap permutation mixes an epoch well and repeats half of it in the next."""
+    """A cheap permutation can mix an epoch well and still resemble the next."""
     count, path = 2000, str(tmp_path / "many.tf_record")
     ones = np.ones([count, LENGTH], np.int64)
     rows = {"input_ids": ones, "input_mask": ones, "segment_ids": ones}
