@@ -81,6 +81,8 @@ class BertConfig:
         """Reads `bert_config.json`, also from any filesystem TensorFlow knows."""
         import tensorflow as tf
 
+        from bert_tf.files import read_bytes
+
         json_file = str(json_file)
         if not tf.io.gfile.exists(json_file) or tf.io.gfile.isdir(json_file):
             raise ConfigError(
@@ -92,10 +94,8 @@ class BertConfig:
                 f"Expected a small JSON file at {json_file}, found more than 1 MiB; "
                 "check --bert_config_file."
             )
-        with tf.io.gfile.GFile(json_file, "rb") as reader:
-            content = reader.read()
         try:
-            values = json.loads(content.decode("utf-8-sig"))
+            values = json.loads(read_bytes(json_file).decode("utf-8-sig"))
         except ValueError as error:
             raise ConfigError(
                 f"Expected JSON in {json_file}, got text that is not: {error}; "

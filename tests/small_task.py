@@ -44,6 +44,6 @@ def write_small_task(
     }
 
 
-def as_arguments(flags: dict[str, str]) -> list[str]:
-    """Returns `["--name=value", ...]`."""
-    return [f"--{name}={value}" for name, value in flags.items()]
+def as_arguments(flags: dict[str, str | None]) -> list[str]:
+    """Returns `["--name=value", ...]`; a flag whose value is None is left out."""
+    return [f"--{k}={v}" for k, v in flags.items() if v is not None]

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import DataError
+from bert_tf.files import read_bytes
 
 _EXTENSIONS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}
 _MAX_CSV_FIELD = 1 << 24  # Python's own limit is 128 KiB, which a document can pass
@@ -47,8 +48,7 @@ def read_lines(path: str) -> list[tuple[int, str]]:
     """
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise DataError(f"Expected a text file at {path}, found none; check the path.")
-    with tf.io.gfile.GFile(path, "rb") as reader:
-        content = reader.read()
+    content = read_bytes(path)
     if content.startswith(b"\xef\xbb\xbf"):
         logging.info("%s starts with a byte order mark, which is skipped", path)
         content = content[3:]

@@ -60,14 +60,15 @@ def load_vocab(vocab_file: str) -> collections.OrderedDict[str, int]:
 def _read_pieces(vocab_file: str) -> list[str]:
     import tensorflow as tf
 
+    from bert_tf.files import read_bytes
+
     try:
         if tf.io.gfile.isdir(vocab_file):
             raise DataError(
                 f"Expected a vocabulary file, but {vocab_file} is a folder; pass the "
                 f"file in it, usually vocab.txt."
             )
-        with tf.io.gfile.GFile(vocab_file, "rb") as reader:
-            content = reader.read()
+        content = read_bytes(vocab_file)
     except tf.errors.NotFoundError:
         raise DataError(
             f"Expected a vocabulary file, but {vocab_file} does not exist; check "

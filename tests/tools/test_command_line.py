@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bert_tf.version import __version__
+from tests.small_task import as_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,10 +77,6 @@ def paths(testdata):
         "output_dir": "never_written",
         "do_train": "true",
     }
-
-
-def as_arguments(flags: dict[str, str | None]) -> list[str]:
-    return [f"--{k}={v}" for k, v in flags.items() if v is not None]
 
 
 def help_of_flags(text: str) -> dict[str, tuple[str, str | None]]:
