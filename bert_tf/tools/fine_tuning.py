@@ -112,7 +112,8 @@ class FineTuningRun:
         for rows in examples.values():
             task.check_labels(rows)
         self.folder = folder
-        self._check_folder()
+        self._note = self._check_folder()
+        self._validated: dict[int, dict[str, Any]] = {}
         keras.utils.set_random_seed(config.random_seed)
         self.strategy = create_strategy(
             config.distribution_strategy,
@@ -140,11 +141,7 @@ class FineTuningRun:
         tf.io.gfile.makedirs(config.output_dir)
         if config.do_train:
             self.folder.describe(
-                {
-                    **self._of_the_model(),
-                    **self._of_the_training(),
-                    **self._of_the_order(),
-                },
+                self._note,
                 self.task.labels,
                 config.bert_config_file,
                 config.vocab_file,
@@ -185,15 +182,23 @@ class FineTuningRun:
                 size = getattr(self.config, flag)
                 check_batch_size(size, self.strategy, f"--{flag}")
 
-    def _check_folder(self) -> None:
-        """Refuses a folder of another run; warns of what a resume will change."""
-        self.folder.check(self._of_the_model())
+    def _check_folder(self) -> dict[str, Any]:
+        """Refuses a folder of another run; warns of what a resume will change.
+
+        Returns:
+          What a training run notes of itself.
+        """
+        model = self._of_the_model()
+        self.folder.check(model)
         if self.config.do_train:
-            self.folder.check(self._of_the_training())
-            self.folder.warn(self._of_the_order())
-        elif "eval" in self.examples and self.held_out["dev_fraction"]:
+            training, order = self._of_the_training(), self._of_the_order()
+            self.folder.check(training)
+            self.folder.warn(order)
+            return {**model, **training, **order}
+        if "eval" in self.examples and self.held_out["dev_fraction"]:
             # Another split would be evaluated on what was trained on.
             self.folder.check({"held_out": self.held_out})
+        return model
 
     def _of_the_model(self) -> dict[str, Any]:
         """Returns what its checkpoints fit, whatever is done with them."""
@@ -325,7 +330,7 @@ class FineTuningRun:
                     Action([*saves, self.num_train_steps], self._save),
                     Action(
                         epoch_ends,
-                        lambda step: reporter.on_epoch_end(step, self._validate()),
+                        lambda step: reporter.on_epoch_end(step, self._validate(step)),
                     ),
                 ],
             )
@@ -339,13 +344,16 @@ class FineTuningRun:
         )
         checkpoint.keep_newest(self.config.output_dir, _KEPT_CHECKPOINTS)
 
-    def _validate(self) -> dict[str, Any] | None:
-        """Returns the metrics of the dev set, if there is one."""
+    def _validate(self, step: int) -> dict[str, Any] | None:
+        """Returns the metrics of the dev set at a step, if there is one."""
         if "eval" not in self.examples:
             return None
-        batch_size = self.config.eval_batch_size
-        rows = self._rows("eval", batch_size)
-        return self.task.metrics(rows, batch_size)
+        # The end of the last epoch is also what is evaluated in the end.
+        if step not in self._validated:
+            batch_size = self.config.eval_batch_size
+            rows = self._rows("eval", batch_size)
+            self._validated = {step: self.task.metrics(rows, batch_size)}
+        return self._validated[step]
 
     def _rows(self, name: str, batch_size: int) -> dict[str, np.ndarray]:
         batches = evaluation_batches(
@@ -357,7 +365,7 @@ class FineTuningRun:
             return self.trainer.predict(batches, bar.update)
 
     def _evaluate(self) -> None:
-        results = {**(self._validate() or {}), "global_step": self.step}
+        results = {**(self._validate(self.step) or {}), "global_step": self.step}
         # !s gives the shortest form of a float32, as in the release.
         lines = [f"{key} = {results[key]!s}" for key in sorted(results)]
         for line in lines:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from bert_tf import BertClassifier, BertConfig, create_optimizer, save_checkpoint
 from bert_tf.checkpoint import CheckpointReader
 from bert_tf.tools.run_classifier import main
+from bert_tf.training.trainer import Trainer
 from tests.small_task import as_arguments, write_small_task
 
 TRAIN = {
@@ -41,8 +42,7 @@ def left(first, tmp_path):
 
 def run(capsys, flags, changes) -> tuple[int, str]:
     """Runs the script; returns its exit code and what it wrote on stderr."""
-    flags = {n: v for n, v in {**flags, **changes}.items() if v is not None}
-    code = main(as_arguments(flags))
+    code = main(as_arguments({**flags, **changes}))
     return code, capsys.readouterr().err
 
 
@@ -175,6 +175,23 @@ def test_an_unused_batch_size_does_not_matter(left, capsys, monkeypatch):
     )
     assert run(capsys, left, {"do_predict": "true"})[0] == 0
     assert asked == ["--predict_batch_size"]
+
+
+def test_the_dev_set_is_evaluated_once_per_epoch(left, capsys, monkeypatch):
+    """The end of the last epoch serves `eval_results.txt` too."""
+    predict, evaluated = Trainer.predict, []
+
+    def counted(self, *arguments):
+        evaluated.append(self.step)
+        return predict(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "predict", counted)
+    code, log = run(capsys, left, {**TRAIN, "num_train_epochs": "4"})
+    assert code == 0
+    assert evaluated == [18, 24]
+    (last,) = [line for line in log.splitlines() if line.startswith("epoch 4/4")]
+    (written,) = [line for line in log.splitlines() if line.startswith("eval_loss")]
+    assert f"validation loss {float(written.split(' = ')[1]):.4f}" in last
 
 
 def test_weights_that_overflow_are_not_written(first, tmp_path, capsys):
