@@ -39,13 +39,36 @@ def pretraining_loss(outputs: dict[str, Any], features: dict[str, Any]) -> dict:
     Source: `get_masked_lm_output`, `get_next_sentence_output` in
     run_pretraining.py of google-research/bert.
     """
+    return pretraining_means(
+        pretraining_sums(outputs, features), pretraining_weights(features)
+    )
+
+
+def pretraining_sums(outputs: dict[str, Any], features: dict[str, Any]) -> dict:
+    """Returns both losses as sums over positions and rows; float32 scalars."""
     weights = ops.cast(features["masked_lm_weights"], "float32")
     per_position = cross_entropy(outputs["masked_lm_logits"], features["masked_lm_ids"])
-    masked_lm_loss = ops.sum(weights * per_position) / (ops.sum(weights) + _NO_WEIGHT)
     labels = ops.reshape(features["next_sentence_labels"], (-1,))
-    next_sentence_loss = ops.mean(
-        cross_entropy(outputs["next_sentence_logits"], labels)
-    )
+    per_row = cross_entropy(outputs["next_sentence_logits"], labels)
+    return {
+        "masked_lm_loss": ops.sum(weights * per_position),
+        "next_sentence_loss": ops.sum(per_row),
+    }
+
+
+def pretraining_weights(features: dict[str, Any]) -> dict:
+    """Returns how many masked positions and rows these are; float32 scalars."""
+    labels = features["next_sentence_labels"]
+    return {
+        "masked_lm_loss": ops.sum(ops.cast(features["masked_lm_weights"], "float32")),
+        "next_sentence_loss": ops.sum(ops.ones_like(labels, dtype="float32")),
+    }
+
+
+def pretraining_means(sums: dict[str, Any], weights: dict[str, Any]) -> dict:
+    """Returns what `pretraining_loss` does, of sums and weights."""
+    masked_lm_loss = sums["masked_lm_loss"] / (weights["masked_lm_loss"] + _NO_WEIGHT)
+    next_sentence_loss = sums["next_sentence_loss"] / weights["next_sentence_loss"]
     return {
         "loss": masked_lm_loss + next_sentence_loss,
         "masked_lm_loss": masked_lm_loss,

@@ -1,8 +1,10 @@
 """The Transformer encoder: blocks of self-attention and feed-forward layers."""
 
+import functools
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from bert_tf.config import BertConfig
@@ -128,10 +130,16 @@ class EncoderBlock(keras.layers.Layer):
 
 
 class BertEncoder(keras.layers.Layer):
-    """`num_hidden_layers` blocks, one after the other."""
+    """`num_hidden_layers` blocks, one after the other.
 
-    def __init__(self, config: BertConfig, **kwargs: Any):
+    Args:
+      config: The architecture.
+      recompute: Whether training keeps only the blocks' inputs for the backward pass.
+    """
+
+    def __init__(self, config: BertConfig, recompute: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
+        self.recompute = recompute
         self.blocks = [
             EncoderBlock(config, dtype=self.dtype_policy, name=f"layer_{index}")
             for index in range(config.num_hidden_layers)
@@ -159,6 +167,10 @@ class BertEncoder(keras.layers.Layer):
         x = ops.reshape(x, (-1, hidden_size))
         outputs = []
         for block in self.blocks:
-            x = block(x, bias, seed=seed)
+            run = functools.partial(block, seed=seed)
+            # Without a seed nothing is trained, so nothing would be kept anyway.
+            if self.recompute and seed is not None:
+                run = tf.recompute_grad(run)
+            x = run(x, bias)
             outputs.append(ops.reshape(x, shape))
         return outputs

@@ -27,12 +27,12 @@ class BertGraph(keras.layers.Layer):
     same names in each of them.
     """
 
-    def __init__(self, config: BertConfig, **kwargs: Any):
+    def __init__(self, config: BertConfig, recompute: bool = False, **kwargs: Any):
         super().__init__(name="bert", **kwargs)
         self.config = config
         policy = {"dtype": self.dtype_policy}
         self.embeddings = BertEmbeddings(config, name="embeddings", **policy)
-        self.encoder = BertEncoder(config, name="encoder", **policy)
+        self.encoder = BertEncoder(config, recompute, name="encoder", **policy)
         self.pooler = keras.layers.Dense(
             config.hidden_size,
             activation="tanh",
@@ -62,9 +62,23 @@ class BertGraph(keras.layers.Layer):
 
 
 class _GoogleModel(keras.Model):
-    """What the public models share: the graph, its inputs, the config."""
+    """What the public models share: the graph, its inputs, the config.
 
-    def __init__(self, config: BertConfig | dict[str, Any], **kwargs: Any):
+    Args:
+      config: The architecture.
+      recompute: Whether training keeps only each encoder block's input for the
+        backward pass, and computes the rest of the block a second time.
+      **kwargs: Of `keras.Model`: `dtype="mixed_bfloat16"` computes in bfloat16 with
+        weights, softmax, LayerNorm statistics and logits in float32.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig | dict[str, Any],
+        *,
+        recompute: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if isinstance(config, dict):
             config = BertConfig.from_dict(config)
@@ -74,7 +88,8 @@ class _GoogleModel(keras.Model):
                 "BertConfig.from_json_file(path)."
             )
         self.config = config
-        self.bert = BertGraph(config, dtype=self.dtype_policy)
+        self.recompute = recompute
+        self.bert = BertGraph(config, recompute, dtype=self.dtype_policy)
 
     def _finish(self) -> None:
         """Creates the variables and notes their names; the end of `__init__`."""
@@ -88,6 +103,7 @@ class _GoogleModel(keras.Model):
         return {
             **keras.layers.Layer.get_config(self),
             "config": self.config.to_dict(),
+            "recompute": self.recompute,
         }
 
     @classmethod

@@ -107,8 +107,8 @@ class ClassificationTask(Task):
     def feature_spec(self) -> FeatureSpec:
         return classification_features(self.max_seq_length)
 
-    def create_model(self) -> keras.Model:
-        return BertClassifier(self.config, len(self.labels))
+    def create_model(self, **options: Any) -> keras.Model:
+        return BertClassifier(self.config, len(self.labels), **options)
 
     def check_labels(self, examples: Sequence[InputExample]) -> None:
         """Raises a DataError that names an example whose label the task lacks."""
@@ -147,12 +147,17 @@ class ClassificationTask(Task):
     def _pack(self, text_a: tf.Tensor, text_b: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.tokenizer.pack(text_a, text_b, self.max_seq_length)
 
-    def loss(self, outputs: Any, batch: dict[str, Any]) -> Any:
-        return ops.mean(cross_entropy(outputs, batch["label_ids"]))
+    def sums(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        label_ids = batch["label_ids"]
+        correct = ops.equal(ops.argmax(outputs, axis=-1), ops.cast(label_ids, "int32"))
+        return {
+            "loss": ops.sum(cross_entropy(outputs, label_ids)),
+            "accuracy": ops.sum(ops.cast(correct, "float32")),
+        }
 
-    def train_metrics(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        correct = ops.equal(ops.argmax(outputs, axis=-1), batch["label_ids"])
-        return {"accuracy": ops.mean(ops.cast(correct, "float32"))}
+    def weights(self, batch: dict[str, Any]) -> dict[str, Any]:
+        rows = ops.sum(ops.ones_like(batch["label_ids"], dtype="float32"))
+        return {"loss": rows, "accuracy": rows}
 
     def per_example(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -25,21 +25,37 @@ class Task(abc.ABC):
         """The features of one record, by Google's names."""
 
     @abc.abstractmethod
-    def create_model(self) -> keras.Model:
-        """Returns the model with its head, freshly initialised."""
+    def create_model(self, **options: Any) -> keras.Model:
+        """Returns the model with its head, freshly initialised.
+
+        Args:
+          **options: `dtype` and `recompute`, as the public models take them.
+        """
+
+    # What training minimises is a sum over rows divided by a weight. The two are
+    # asked for apart, so that a batch can be taken in parts that are all divided by
+    # the weight of the whole.
 
     @abc.abstractmethod
-    def loss(self, outputs: Any, batch: dict[str, Any]) -> Any:
-        """Returns the scalar that one replica minimises, as the release normalises.
+    def sums(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
+        """Returns float32 scalars that add up over rows: losses, counts of hits.
 
         Args:
           outputs: What the model returned for `batch`.
-          batch: Features of the replica's rows, `[B, ...]`.
+          batch: Features of some rows, `[B, ...]`.
         """
 
     @abc.abstractmethod
-    def train_metrics(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        """Returns the float32 scalars of `train_metric_names` for one replica."""
+    def weights(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Returns what each of `sums` is divided by; this too adds up over rows."""
+
+    def means(self, sums: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
+        """Returns `loss`, which training minimises, and the `train_metric_names`.
+
+        All are linear in `sums`: the means of parts of a batch, each with the weights
+        of the whole, add up to those of the whole.
+        """
+        return {name: value / weights[name] for name, value in sums.items()}
 
     @abc.abstractmethod
     def per_example(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:

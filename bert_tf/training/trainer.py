@@ -158,10 +158,11 @@ class Trainer:
         seed = dropout_seed(self.random_seed, self.optimizer.iterations, replica)
         with tf.GradientTape() as tape:
             outputs = self.model(batch, training=True, dropout_seed=seed)
-            loss = self.task.loss(outputs, batch)
+            means = self.task.means(
+                self.task.sums(outputs, batch), self.task.weights(batch)
+            )
         variables = [v.value for v in self.model.trainable_variables]
-        scalars = {"loss": loss, **self.task.train_metrics(outputs, batch)}
-        return tape.gradient(loss, variables), scalars
+        return tape.gradient(means["loss"], variables), means
 
     def predict(
         self,
