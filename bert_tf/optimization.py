@@ -1,7 +1,9 @@
 """Google's optimizer: Adam with decoupled weight decay, and its learning rate."""
 
+import dataclasses
 import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -49,14 +51,142 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Gradients:
+    """A replica's gradients, dense, with what their norm is made of.
+
+    The gradient of an embedding table comes from the lookup as slices, one per token,
+    and the release clips by their norm before slices of the same row are added up.
+    Once they are added up, that norm has to be carried along.
+
+    Attributes:
+      dense: One tensor per variable; None where there is no gradient.
+      slices: Half the sum of squares of each that came as slices; None for the
+        others, whose norm is that of the dense tensor.
+    """
+
+    dense: list[Any]
+    slices: list[Any]
+
+    @classmethod
+    def of(cls, gradients: Sequence[Any]) -> Self:
+        """Returns a tape's gradients, slices added up."""
+        return cls(
+            [g if g is None else tf.convert_to_tensor(g) for g in gradients],
+            [
+                tf.nn.l2_loss(g.values) if isinstance(g, tf.IndexedSlices) else None
+                for g in gradients
+            ],
+        )
+
+    def divided_by(self, scale: Any) -> Self:
+        """Returns them as if the loss had not been multiplied by `scale`."""
+        return type(self)(
+            [g if g is None else g / scale for g in self.dense],
+            [x if x is None else x / (scale * scale) for x in self.slices],
+        )
+
+    def norm(self) -> tf.Tensor:
+        """Returns the global norm."""
+        halves = [
+            tf.nn.l2_loss(dense) if square is None else square
+            for dense, square in zip(self.dense, self.slices, strict=True)
+            if dense is not None
+        ]
+        return tf.sqrt(2.0 * tf.add_n(halves))
+
+
+def clip_and_reduce(
+    gradients: Gradients, clip_norm: float, reduction: str = "replica"
+) -> tuple[list[Any], tf.Tensor]:
+    """Clips gradients by their global norm and adds them up over the replicas.
+
+    To be called by each replica.
+
+    Args:
+      gradients: Of this replica.
+      clip_norm: The most that a norm may be.
+      reduction: `replica`: each replica's gradients, those of the mean over its own
+        rows, are clipped and then averaged, as the release does on TPU. `global`:
+        they are parts of the whole batch's gradients, which are added up and then
+        clipped, as the release does on one device.
+
+    Returns:
+      The gradients, the same on all replicas, and the norm before clipping. A norm
+      that is not finite makes all gradients NaN.
+    """
+    context = tf.distribute.get_replica_context()
+    replicas = context.num_replicas_in_sync
+
+    def sum_over_replicas(tensors: list[Any]) -> list[Any]:
+        there = [x for x in tensors if x is not None]
+        if replicas == 1 or not there:
+            return tensors
+        summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, there))
+        return [x if x is None else next(summed) for x in tensors]
+
+    if reduction == "global":
+        gradients = Gradients(
+            sum_over_replicas(gradients.dense), sum_over_replicas(gradients.slices)
+        )
+    norm = gradients.norm()
+    clipped, _ = tf.clip_by_global_norm(gradients.dense, clip_norm, use_norm=norm)
+    if reduction == "replica" and replicas > 1:
+        shares = [g if g is None else g / replicas for g in clipped]
+        clipped = sum_over_replicas(shares)
+    return clipped, norm
+
+
+class DynamicLossScale:
+    """What a loss is multiplied by so that its float16 gradients do not vanish.
+
+    It doubles after 2,000 steps of finite gradients and halves after a step without.
+    The two variables have the names that TensorFlow's mixed precision gives them in
+    checkpoints.
+    """
+
+    _INITIAL, _GROWTH_STEPS = 2.0**15, 2000
+
+    def __init__(self, add_variable: Callable[..., keras.Variable]):
+        self.scale = add_variable(
+            (), keras.initializers.Constant(self._INITIAL), "float32", name="scale"
+        )
+        self.good_steps = add_variable((), "zeros", "int64", name="good_steps")
+
+    def named(self) -> dict[str, keras.Variable]:
+        """Returns `{name in a checkpoint: variable}`."""
+        return {"current_loss_scale": self.scale, "good_steps": self.good_steps}
+
+    def update(self, norm: tf.Tensor) -> None:
+        """Takes note of a step's gradient norm; outside the replicas."""
+        scale, good_steps = self.scale.value, self.good_steps.value
+        finite = tf.math.is_finite(norm)
+        good = tf.where(finite, good_steps + 1, 0)
+        grows = good >= self._GROWTH_STEPS
+        # Doubling stops before the scale itself overflows.
+        larger = tf.where(tf.math.is_finite(4.0 * scale), 2.0 * scale, scale)
+        kept = tf.where(grows, larger, scale)
+        scale.assign(tf.where(finite, kept, scale / 2.0))
+        good_steps.assign(tf.where(grows, tf.zeros_like(good), good))
+
+
 @keras.saving.register_keras_serializable("bert_tf")
 class AdamWeightDecay(keras.optimizers.Optimizer):
     """Adam without bias correction, decoupled weight decay, clipping by global norm.
 
-    `apply(grads, variables)` clips, and then, where several replicas run, averages
-    the clipped gradients over them: the order of the release on TPU. Slots are read
-    and written as `<name>/adam_m` and `<name>/adam_v`. Weights whose Google name
-    holds `LayerNorm`, `layer_norm` or `bias` do not decay.
+    `apply(grads, variables)` takes each replica's gradients, clips them and then
+    averages over the replicas: the order of the release on TPU. Slots are read and
+    written as `<name>/adam_m` and `<name>/adam_v`. Weights whose Google name holds
+    `LayerNorm`, `layer_norm` or `bias` do not decay.
+
+    Args:
+      learning_rate: A rate or a schedule.
+      weight_decay_rate: Share of the rate by which weights decay.
+      beta_1, beta_2, epsilon: As in Adam.
+      clip_norm: The most that the norm of all gradients may be.
+      dynamic_loss_scale: For training in float16: `loss_scale` is then a
+        `DynamicLossScale`, kept with the slots, and gradients of NaN, which
+        overflowed, change nothing.
 
     Source: `AdamWeightDecayOptimizer` and `create_optimizer` in optimization.py.
     """
@@ -69,6 +199,7 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-6,
         clip_norm: float = 1.0,
+        dynamic_loss_scale: bool = False,
         name: str = "adam_weight_decay",
         **kwargs: Any,
     ):
@@ -79,6 +210,8 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.clip_norm = clip_norm
+        self.dynamic_loss_scale = dynamic_loss_scale
+        self.loss_scale: DynamicLossScale | None = None
 
     def build(self, variables: Any) -> None:
         if self.built:
@@ -88,35 +221,46 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
             variables, ["adam_m", "adam_v"]
         )
         self._names = [google_name(v) for v in variables]
+        if self.dynamic_loss_scale:
+            self.loss_scale = DynamicLossScale(self.add_variable)
 
     def learning_rate_at(self, step: int) -> Any:
         """Returns the rate that the update of `step` (from 0) takes."""
         return self._learning_rate(step)
 
     def slots(self) -> dict[str, keras.Variable]:
-        """Returns `{name in a checkpoint: slot variable}`; empty before `build`."""
+        """Returns `{name in a checkpoint: variable}`; empty before `build`."""
         if not self.built:
             return {}
-        return {
+        slots = {
             f"{name}/{slot}": variable
             for slot in ("adam_m", "adam_v")
             for name, variable in zip(self._names, getattr(self, slot), strict=True)
         }
+        return slots | (self.loss_scale.named() if self.loss_scale else {})
+
+    def apply_reduced(self, grads: Sequence[Any], variables: Sequence[Any]) -> None:
+        """Updates by what `clip_and_reduce` returned; called by each replica."""
+        pairs = [
+            (gradient, variable.value)
+            for gradient, variable in zip(grads, variables, strict=True)
+            if gradient is not None
+        ]
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._distributed_tf_update_step,
+            tf.distribute.get_strategy(),
+            pairs,
+            self.learning_rate,
+        )
+        self.iterations.assign_add(1)
+
+    # What Keras calls in `apply`, in this order.
 
     def _clip_gradients(self, grads: Any) -> list[Any]:
-        """Clips one replica's gradients; they are then summed over the replicas.
+        return clip_and_reduce(Gradients.of(grads), self.clip_norm)[0]
 
-        The norm takes the gradient of an embedding table as it comes from the
-        lookup, one slice per token, before slices of the same row are added up. So
-        does the release.
-        """
-        clipped, _ = tf.clip_by_global_norm(grads, self.clip_norm)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        # Dense from here on: slices are not summed right by every all-reduce.
-        dense = [g if g is None else tf.convert_to_tensor(g) for g in clipped]
-        if replicas == 1:
-            return dense
-        return [g if g is None else g / replicas for g in dense]
+    def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+        return grads_and_vars  # done when they were clipped
 
     def scale_loss(self, loss: Any) -> Any:
         """Undoes what `fit` did to a replica's loss before its gradient is taken.
@@ -136,19 +280,35 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         update = next_m / (tf.sqrt(next_v) + self.epsilon)
         if self.weight_decay_rate and not _NO_DECAY.search(self._names[index]):
             update += self.weight_decay_rate * variable
-        self.assign_sub(variable, tf.cast(learning_rate, variable.dtype) * update)
+        update = tf.cast(learning_rate, variable.dtype) * update
+        if self.dynamic_loss_scale:
+            overflowed = tf.math.is_nan(gradient)
+            update = tf.where(overflowed, tf.zeros_like(update), update)
+            next_m = tf.where(overflowed, adam_m, next_m)
+            next_v = tf.where(overflowed, adam_v, next_v)
+        self.assign_sub(variable, update)
         self.assign(adam_m, next_m)
         self.assign(adam_v, next_v)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        for key in ("weight_decay_rate", "beta_1", "beta_2", "epsilon", "clip_norm"):
+        for key in (
+            "weight_decay_rate",
+            "beta_1",
+            "beta_2",
+            "epsilon",
+            "clip_norm",
+            "dynamic_loss_scale",
+        ):
             config[key] = getattr(self, key)
         return config
 
 
 def create_optimizer(
-    init_lr: float, num_train_steps: int, num_warmup_steps: int
+    init_lr: float,
+    num_train_steps: int,
+    num_warmup_steps: int,
+    dynamic_loss_scale: bool = False,
 ) -> AdamWeightDecay:
     """Returns Google's optimizer for a run of `num_train_steps`.
 
@@ -156,10 +316,12 @@ def create_optimizer(
       init_lr: The peak of the learning rate.
       num_train_steps: Step at which the rate reaches 0.
       num_warmup_steps: Steps over which it climbs from 0.
+      dynamic_loss_scale: Whether the model computes in float16.
 
     Returns:
       A Keras optimizer: `apply(grads, variables)`, or `compile(optimizer=...)`.
     """
     return AdamWeightDecay(
-        WarmupLinearDecay(init_lr, num_train_steps, num_warmup_steps)
+        WarmupLinearDecay(init_lr, num_train_steps, num_warmup_steps),
+        dynamic_loss_scale=dynamic_loss_scale,
     )

@@ -31,6 +31,28 @@ def classification_features(max_seq_length: int) -> FeatureSpec:
     }
 
 
+def pretraining_features(
+    max_seq_length: int, max_predictions_per_seq: int
+) -> FeatureSpec:
+    """The features of `create_pretraining_data.py`, by name.
+
+    Source: `input_fn_builder` in run_pretraining.py of the release.
+    """
+    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
+    predictions = tf.io.FixedLenFeature([max_predictions_per_seq], tf.int64)
+    return {
+        "input_ids": sequence,
+        "input_mask": sequence,
+        "segment_ids": sequence,
+        "masked_lm_positions": predictions,
+        "masked_lm_ids": predictions,
+        "masked_lm_weights": tf.io.FixedLenFeature(
+            [max_predictions_per_seq], tf.float32
+        ),
+        "next_sentence_labels": tf.io.FixedLenFeature([1], tf.int64),
+    }
+
+
 def write_records(
     path: str, batches: Iterable[Mapping[str, np.ndarray]], spec: FeatureSpec
 ) -> int:

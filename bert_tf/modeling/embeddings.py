@@ -32,8 +32,13 @@ class BertEmbeddings(keras.layers.Layer):
         init = initializer(config.initializer_range)
 
         def table(name: str, rows: int) -> keras.Variable:
+            # Never cast as a whole: the gradient of what is looked up in it has to
+            # stay slices, whatever the layers compute in.
             return self.add_weight(
-                name=name, shape=(rows, config.hidden_size), initializer=init
+                name=name,
+                shape=(rows, config.hidden_size),
+                initializer=init,
+                autocast=False,
             )
 
         self.word_embeddings = table("word_embeddings", config.vocab_size)
@@ -55,9 +60,7 @@ class BertEmbeddings(keras.layers.Layer):
         # A matmul, as in the release, also because its gradient is dense: the
         # norm that gradients are clipped by depends on that.
         segments = ops.matmul(
-            ops.one_hot(
-                segment_ids, self.config.type_vocab_size, dtype=self.compute_dtype
-            ),
+            ops.one_hot(segment_ids, self.config.type_vocab_size, dtype="float32"),
             self.token_type_embeddings,
         )
         positions = self.position_embeddings[:length]

@@ -167,7 +167,7 @@ class BertEncoder(keras.layers.Layer):
         x = ops.reshape(x, (-1, hidden_size))
         outputs = []
         for block in self.blocks:
-            run = functools.partial(block, seed=seed)
+            run: Any = functools.partial(block.__call__, seed=seed)
             # Without a seed nothing is trained, so nothing would be kept anyway.
             if self.recompute and seed is not None:
                 run = tf.recompute_grad(run)

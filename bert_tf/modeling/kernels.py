@@ -82,20 +82,21 @@ def logits(x: Any, weights: Any, bias: Any) -> Any:
     return ops.cast(ops.matmul(x, ops.transpose(weights)) + bias, "float32")
 
 
-def dropout_seed(random_seed: int, step: Any, replica: Any) -> tf.Tensor:
+def dropout_seed(random_seed: int, step: Any, replica: Any, part: Any = 0) -> tf.Tensor:
     """Returns the seed of one training step on one replica.
 
     Args:
       random_seed: The run's seed.
       step: Scalar integer tensor, the step about to be taken.
       replica: Scalar integer tensor, the id of this replica.
+      part: Scalar integer tensor, which part of the replica's rows.
 
     Returns:
-      int32 `[2]`, a pure function of the three.
+      int32 `[2]`, a pure function of the four.
     """
     run = (random_seed * 0x9E3779B1) & _SEED_BITS
-    replica = tf.cast(replica, tf.int32) * 0x01000193
-    word = tf.bitwise.bitwise_and(replica + run, _SEED_BITS)
+    place = tf.cast(replica, tf.int32) * 0x01000193 + tf.cast(part, tf.int32) * 0x3779F
+    word = tf.bitwise.bitwise_and(place + run, _SEED_BITS)
     return tf.stack([word, tf.bitwise.bitwise_and(tf.cast(step, tf.int32), _SEED_BITS)])
 
 
@@ -125,9 +126,9 @@ class Dropout:
         if seed is None or self.rate == 0.0:
             return x
         seed = tf.stack([tf.bitwise.bitwise_xor(seed[0], self._salt), seed[1]])
-        return tf.nn.experimental.stateless_dropout(
-            x, self.rate, seed, rng_alg="philox"
-        )
+        # In float32 always: bfloat16 draws only 128 different numbers.
+        draw = tf.random.stateless_uniform(tf.shape(x), seed, alg="philox")
+        return tf.where(draw >= self.rate, x * (1.0 / (1.0 - self.rate)), 0.0)
 
 
 def initializer(stddev: float) -> keras.initializers.Initializer:

@@ -106,7 +106,7 @@ def test_a_loss_that_is_not_finite_stops_before_any_action():
         kernel.assign(kernel * np.nan)
 
     with pytest.raises(
-        ConfigError, match=r"got nan at step 4, after \d.*learning_rate"
+        ConfigError, match=r"got nan at step 4 \(.* loss was 0\.\d+\).*learning_rate"
     ):
         train(trainer, 8, 1, [Action([3, 4, 5], spoil)])
     assert done == [3]

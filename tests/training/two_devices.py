@@ -144,7 +144,9 @@ def replicas_differ() -> float:
 
     @tf.function
     def gradient(part):
-        return trainer.strategy.run(lambda x: trainer.gradients(x)[0][-1], (part,))
+        return trainer.strategy.run(
+            lambda x: trainer.gradients(x)[0].dense[-1], (part,)
+        )
 
     one, other = trainer.strategy.experimental_local_results(gradient(next(iter(data))))
     return float(np.abs(one - other).max())

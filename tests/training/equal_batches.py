@@ -1,0 +1,182 @@
+"""What a batch gives when it is taken whole, in parts, or by two devices; prints JSON.
+
+A program rather than a test, since a process has its devices for life.
+"""
+
+import functools
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(
+    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+from bert_tf import BertConfig, create_optimizer, load_checkpoint  # noqa: E402
+from bert_tf.checkpoint import CheckpointReader  # noqa: E402
+from bert_tf.naming import by_google_name  # noqa: E402
+from bert_tf.optimization import clip_and_reduce  # noqa: E402
+from bert_tf.tasks.classification import ClassificationTask  # noqa: E402
+from bert_tf.tasks.pretraining import PretrainingTask  # noqa: E402
+from bert_tf.training.distribution import create_strategy  # noqa: E402
+from bert_tf.training.trainer import Trainer  # noqa: E402
+
+TESTDATA = Path(__file__).resolve().parents[1] / "testdata"
+STEPS, BATCH_SIZE = 8, 4
+
+# Name -> strategy and options of the trainer; `recompute` is the model's.
+WAYS = {
+    "whole": ("one_device", {}),
+    "two parts": ("one_device", {"micro_batch_size": 2}),
+    "four parts": ("one_device", {"micro_batch_size": 1}),
+    "recompute": ("one_device", {"recompute": True}),
+    "recompute in parts": ("one_device", {"recompute": True, "micro_batch_size": 1}),
+    "global": ("one_device", {"reduction": "global"}),
+    "global in parts": ("one_device", {"reduction": "global", "micro_batch_size": 2}),
+    "two devices, global": ("mirrored", {"reduction": "global"}),
+    "two devices, global, in parts": (
+        "mirrored",
+        {"reduction": "global", "micro_batch_size": 1, "recompute": True},
+    ),
+    "two devices": ("mirrored", {}),
+    "two devices in parts": ("mirrored", {"micro_batch_size": 1}),
+}
+# Each of these computes what its first does.
+EQUAL = {
+    "whole": [name for name in WAYS if name not in ("whole", *list(WAYS)[-2:])],
+    "two devices": ["two devices in parts"],
+}
+
+
+def config() -> BertConfig:
+    values = json.loads((TESTDATA / "bert_config.json").read_text())
+    values |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    return BertConfig.from_dict(values)
+
+
+def pretraining() -> tuple[PretrainingTask, str, dict[str, np.ndarray]]:
+    stored = np.load(TESTDATA / "pretraining_data_default.npz")
+    rows = {n[2:]: stored[n][: STEPS * BATCH_SIZE] for n in stored.files if n[0] == "0"}
+    rows = {n: x if x.dtype.kind == "f" else x.astype("int32") for n, x in rows.items()}
+    return PretrainingTask(config(), 64, 10), "bert_model.ckpt", rows
+
+
+def classification() -> tuple[ClassificationTask, str, dict[str, np.ndarray]]:
+    stored = np.load(TESTDATA / "classifier_features.npz")
+    names = ("input_ids", "input_mask", "segment_ids", "label_id")
+    rows = {name: stored[f"MRPC/train/{name}"][:BATCH_SIZE] for name in names}
+    rows["label_ids"] = rows.pop("label_id")
+    task = ClassificationTask("mrpc", config(), None, ["0", "1"], 40, True)
+    return task, "classifier_init.ckpt", rows
+
+
+# As in a real process: collectives of two strategies would get into each other.
+strategy_of = functools.cache(create_strategy)
+
+
+def make_trainer(way, task, init_checkpoint, **schedule):
+    name, options = WAYS[way]
+    options = dict(options)
+    strategy = strategy_of(name)
+    with strategy.scope():
+        model = task.create_model(recompute=options.pop("recompute", False))
+        if hasattr(model, "pooled_dropout"):
+            model.pooled_dropout.rate = 0.0
+        optimizer = create_optimizer(
+            **{"init_lr": 1e-3, "num_train_steps": 8, "num_warmup_steps": 3, **schedule}
+        )
+        optimizer.build(model.trainable_variables)
+        load_checkpoint(model, TESTDATA / init_checkpoint)
+    return Trainer(task, model, strategy, optimizer, **options)
+
+
+def trained(way: str) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+    """Returns weights and slots after the golden steps, and each step's scalars."""
+    task, init_checkpoint, rows = pretraining()
+    trainer = make_trainer(way, task, init_checkpoint)
+    seen = []
+    data = tf.data.Dataset.from_tensor_slices(rows)
+    trainer.train(
+        data.batch(BATCH_SIZE, drop_remainder=True),
+        num_train_steps=STEPS,
+        steps_per_call=1,
+        on_progress=lambda step, count, scalars: seen.append(scalars),
+    )
+    variables = by_google_name(trainer.model.variables) | trainer.optimizer.slots()
+    return {name: v.numpy() for name, v in variables.items()}, seen
+
+
+def gradients(way: str, task, init_checkpoint, rows) -> tuple[list, float]:
+    """Returns what reaches the update at the first step, and the norm."""
+    trainer = make_trainer(way, task, init_checkpoint)
+    data = tf.data.Dataset.from_tensor_slices(rows).batch(BATCH_SIZE)
+    batch = next(iter(trainer.distribute(data.map(lambda x: static(x)))))
+
+    @tf.function
+    def step(batch):
+        def replica_step(batch):
+            return clip_and_reduce(trainer.gradients(batch)[0], 1.0, trainer.reduction)
+
+        return trainer.strategy.run(replica_step, (batch,))
+
+    def first(value):
+        return trainer.strategy.experimental_local_results(value)[0].numpy()
+
+    clipped, norm = step(batch)
+    return [first(g) for g in clipped], float(first(norm))
+
+
+def static(rows):
+    return {n: tf.ensure_shape(x, [BATCH_SIZE, *x.shape[1:]]) for n, x in rows.items()}
+
+
+def apart(one, other) -> float:
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+
+def main() -> None:
+    figures: dict[str, dict[str, float]] = {"weights": {}, "losses": {}}
+    results = {way: trained(way) for way in WAYS}
+    for reference, others in EQUAL.items():
+        for way in others:
+            weights, scalars = results[way]
+            expected, expected_scalars = results[reference]
+            assert weights.keys() == expected.keys()
+            figures["weights"][way] = apart(weights.values(), expected.values())
+            figures["losses"][way] = max(
+                abs(a[name] - b[name])
+                for a, b in zip(scalars, expected_scalars, strict=True)
+                for name in a
+            )
+    for task in (pretraining, classification):
+        found = {way: gradients(way, *task()) for way in WAYS}
+        figures[task.__name__] = {
+            way: apart(found[way][0], found[reference][0])
+            for reference, others in EQUAL.items()
+            for way in others
+        }
+        figures[f"{task.__name__} norms"] = {
+            way: abs(found[way][1] - found[reference][1])
+            for reference, others in EQUAL.items()
+            if reference == "whole"
+            for way in others
+        }
+    reader = CheckpointReader(TESTDATA / "trained.ckpt")
+    whole = results["whole"][0]
+    figures["google"] = {
+        "whole": apart(whole.values(), [reader.read(name) for name in whole])
+    }
+    figures["reductions differ"] = {
+        "two devices": apart(
+            results["two devices"][0].values(), results["whole"][0].values()
+        )
+    }
+    json.dump(figures, sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()
