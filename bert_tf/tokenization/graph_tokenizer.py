@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.tokenization import rules
+from bert_tf.tokenization import packing, rules
 from bert_tf.tokenization.graph_normalizer import GraphNormalizer
 from bert_tf.tokenization.vocabulary import load_vocab
 
@@ -133,55 +133,18 @@ class GraphTokenizer(tf.Module):
                     f"{self._vocab_file} lacks it; add it or pass another vocabulary."
                 )
         with tf.device("/CPU:0"):
-            text_a = _as_batch(text_a)
+            texts = [_as_batch(text_a)]
             if text_b is not None:
-                text_b = _as_batch(text_b)
-                _check_rows(text_a, text_b)
-            pieces_a = self.tokenize(text_a)
-            pieces_b = None if text_b is None else self.tokenize(text_b)
-            return self._arrange(pieces_a, pieces_b, max_seq_length, pad_to_max)
-
-    def _arrange(
-        self,
-        pieces_a: tf.RaggedTensor,
-        pieces_b: tf.RaggedTensor | None,
-        max_seq_length: int,
-        pad_to_max: bool,
-    ) -> dict[str, tf.Tensor]:
-        length_a = _row_lengths(pieces_a)
-        if pieces_b is None:
-            length_a = tf.minimum(length_a, max_seq_length - 2)
-            length_b = tf.zeros_like(length_a)
-        else:
-            full_a, full_b = length_a, _row_lengths(pieces_b)
-            budget = max_seq_length - tf.where(full_b > 0, 3, 2)
-            # Where this comes from: `_kept_lengths` in full_tokenizer.py.
-            length_a = tf.minimum(
-                full_a, tf.maximum(budget - full_b, budget - budget // 2)
+                texts.append(_as_batch(text_b))
+                _check_rows(*texts)
+            pieces = [self.tokenize(text) for text in texts]
+            return packing.arrange(
+                packing.fit(pieces, max_seq_length),
+                self.vocab["[CLS]"],
+                self.vocab["[SEP]"],
+                max_seq_length,
+                pad_to_max,
             )
-            length_b = tf.minimum(full_b, tf.maximum(budget - full_a, budget // 2))
-        first = length_a + 2
-        total = first + tf.where(length_b > 0, length_b + 1, 0)
-        if pad_to_max:
-            width = tf.constant(max_seq_length)
-        else:
-            width = tf.maximum(tf.reduce_max(total), 0)
-        place = tf.range(width)[tf.newaxis, :]  # [1, S]
-        ids = tf.where(place < total, self.vocab["[SEP]"], 0)
-        ids = tf.where(place == 0, self.vocab["[CLS]"], ids)
-        ids = _place(ids, place - 1, pieces_a, length_a)
-        if pieces_b is not None:
-            ids = _place(ids, place - first, pieces_b, length_b)
-        input_mask = tf.cast(place < total, tf.int32)
-        features = {
-            "input_ids": ids,
-            "input_mask": input_mask,
-            "segment_ids": input_mask * tf.cast(place >= first, tf.int32),
-        }
-        if pad_to_max:
-            for feature in features.values():
-                feature.set_shape([None, max_seq_length])
-        return features
 
     def _split_words(self, strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Splits texts into normalized words.
@@ -261,26 +224,3 @@ def _replace_long_words(words: tf.Tensor) -> tf.Tensor:
     # The WordPiece op counts bytes; the release counts characters.
     lengths = tf.strings.length(words, unit="UTF8_CHAR")
     return tf.where(lengths > _MAX_CHARS_PER_WORD, "[UNK]", words)
-
-
-def _row_lengths(pieces: tf.RaggedTensor) -> tf.Tensor:
-    return tf.cast(pieces.row_lengths(), tf.int32)[:, tf.newaxis]  # [n, 1]
-
-
-def _place(
-    ids: tf.Tensor, offset: tf.Tensor, pieces: tf.RaggedTensor, length: tf.Tensor
-) -> tf.Tensor:
-    """Writes a text's pieces over `ids` where `0 <= offset < length`.
-
-    Args:
-      ids: int32 [n, S].
-      offset: int32 [1 or n, S], the number of the text's piece that stands there.
-      pieces: int32 [n, None].
-      length: int32 [n, 1], how many pieces of each row are to be written.
-    """
-    starts = tf.cast(pieces.row_splits[:-1, tf.newaxis], tf.int32)
-    # One more value, so that there is something to gather from an empty batch.
-    values = tf.concat([pieces.values, [0]], axis=0)
-    index = tf.clip_by_value(starts + offset, 0, tf.size(values) - 1)
-    here = (offset >= 0) & (offset < length)
-    return tf.where(here, tf.gather(values, index), ids)

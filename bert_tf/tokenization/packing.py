@@ -1,0 +1,118 @@
+"""From the pieces of texts to a model's input, as TensorFlow ops.
+
+Letters in shape comments: n texts, p pieces of all of them, S sequence.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Extract(NamedTuple):
+    """The pieces of its text that each row of a batch holds.
+
+    Attributes:
+      pieces: int32 [p], those of all texts, one text after the other.
+      start: int32 [n, 1], where in `pieces` those of the row begin.
+      length: int32 [n, 1], how many the row holds.
+    """
+
+    pieces: tf.Tensor
+    start: tf.Tensor
+    length: tf.Tensor
+
+
+def fit(texts: Sequence[tf.RaggedTensor], max_seq_length: int) -> list[Extract]:
+    """Keeps the first pieces of each text, as many as a row has room for.
+
+    Args:
+      texts: the pieces of the texts or of the first and the second ones, int32
+        [n, None].
+      max_seq_length: most pieces of a row, special ones included.
+
+    Returns:
+      An extract for each of `texts`.
+
+    Source: `_truncate_seq_pair` in run_classifier.py.
+    """
+    full = [tf.cast(text.row_lengths(), tf.int32)[:, tf.newaxis] for text in texts]
+    if len(full) == 1:
+        kept = [tf.minimum(full[0], max_seq_length - 2)]
+    else:
+        full_a, full_b = full
+        budget = max_seq_length - tf.where(full_b > 0, 3, 2)
+        # Where this comes from: `_kept_lengths` in full_tokenizer.py.
+        kept = [
+            tf.minimum(full_a, tf.maximum(budget - full_b, budget - budget // 2)),
+            tf.minimum(full_b, tf.maximum(budget - full_a, budget // 2)),
+        ]
+    return [
+        Extract(
+            pieces=text.values,
+            start=tf.cast(text.row_splits[:-1, tf.newaxis], tf.int32),
+            length=length,
+        )
+        for text, length in zip(texts, kept, strict=True)
+    ]
+
+
+def arrange(
+    extracts: Sequence[Extract],
+    cls_id: int,
+    sep_id: int,
+    max_seq_length: int,
+    pad_to_max: bool,
+) -> dict[str, tf.Tensor]:
+    """Puts extracts between special pieces, `[CLS] a [SEP]` or `[CLS] a [SEP] b [SEP]`.
+
+    Args:
+      extracts: of the texts, or of the first and the second ones; short enough.
+      cls_id: the id of `[CLS]`.
+      sep_id: the id of `[SEP]`.
+      max_seq_length: most pieces of a row, special ones included.
+      pad_to_max: whether rows are `max_seq_length` long, or only as long as the
+        longest row of the batch.
+
+    Returns:
+      `input_ids`, `input_mask` and `segment_ids`, int32 [n, S].
+    """
+    first = extracts[0].length + 2
+    total = first
+    for second in extracts[1:]:
+        total = first + tf.where(second.length > 0, second.length + 1, 0)
+    if pad_to_max:
+        width = tf.constant(max_seq_length)
+    else:
+        width = tf.maximum(tf.reduce_max(total), 0)
+    place = tf.range(width)[tf.newaxis, :]  # [1, S]
+    ids = tf.where(place < total, sep_id, 0)
+    ids = tf.where(place == 0, cls_id, ids)
+    ids = _place(ids, place - 1, extracts[0])
+    for second in extracts[1:]:
+        ids = _place(ids, place - first, second)
+    input_mask = tf.cast(place < total, tf.int32)
+    features = {
+        "input_ids": ids,
+        "input_mask": input_mask,
+        "segment_ids": input_mask * tf.cast(place >= first, tf.int32),
+    }
+    if pad_to_max:
+        for feature in features.values():
+            feature.set_shape([None, max_seq_length])
+    return features
+
+
+def _place(ids: tf.Tensor, offset: tf.Tensor, extract: Extract) -> tf.Tensor:
+    """Writes an extract over `ids` where `0 <= offset < length`.
+
+    Args:
+      ids: int32 [n, S].
+      offset: int32 [1 or n, S], the number of the extract's piece that stands there.
+      extract: of n rows.
+    """
+    # One more value, so that there is something to gather from an empty batch.
+    values = tf.concat([extract.pieces, [0]], axis=0)
+    index = tf.clip_by_value(extract.start + offset, 0, tf.size(values) - 1)
+    here = (offset >= 0) & (offset < extract.length)
+    return tf.where(here, tf.gather(values, index), ids)
