@@ -20,6 +20,8 @@ from bert_tf.tokenization.vocabulary import load_vocab
 _MAX_CHARS_PER_WORD = 200
 _MAX_BYTES_PER_PIECE = 256  # a limit of the WordPiece op
 
+_LONG_TEXT = ("truncate", "head_tail")
+
 _PLAIN = r"[\t\n\r -~]*"
 
 
@@ -95,6 +97,8 @@ class GraphTokenizer(tf.Module):
         text_b: tf.Tensor | None = None,
         max_seq_length: int = 128,
         pad_to_max: bool = True,
+        *,
+        long_text: str = "truncate",
     ) -> dict[str, tf.Tensor]:
         """Makes a model's input from a batch of texts or pairs.
 
@@ -109,17 +113,26 @@ class GraphTokenizer(tf.Module):
           max_seq_length: most pieces of a row, special ones included.
           pad_to_max: whether rows are `max_seq_length` long, or only as long as the
             longest row of the batch.
+          long_text: which of its pieces a text that is cut keeps: "truncate" the
+            first ones, as the release does; "head_tail" its first ones for a
+            quarter of the room, (n + 2) // 4 of n, and its last ones for the rest.
 
         Returns:
           `input_ids`, `input_mask` and `segment_ids`, int32 [n, S].
 
         Raises:
-          ConfigError: `max_seq_length` leaves no room for the special pieces.
+          ConfigError: `max_seq_length` leaves no room for the special pieces, or
+            `long_text` is neither of the two.
           DataError: the vocabulary lacks `[CLS]` or `[SEP]`, or the batches differ
             in size.
 
         Source: `convert_single_example` in run_classifier.py.
         """
+        if long_text not in _LONG_TEXT:
+            raise ConfigError(
+                f"Expected long_text to be one of {_LONG_TEXT}, got {long_text!r}; "
+                f"pass one of them."
+            )
         specials = 2 if text_b is None else 3
         if max_seq_length < specials:
             raise ConfigError(
@@ -138,8 +151,11 @@ class GraphTokenizer(tf.Module):
                 texts.append(_as_batch(text_b))
                 _check_rows(*texts)
             pieces = [self.tokenize(text) for text in texts]
+            extracts = packing.fit(pieces, max_seq_length)
+            if long_text == "head_tail":
+                extracts = [packing.head_and_tail(extract) for extract in extracts]
             return packing.arrange(
-                packing.fit(pieces, max_seq_length),
+                extracts,
                 self.vocab["[CLS]"],
                 self.vocab["[SEP]"],
                 max_seq_length,
