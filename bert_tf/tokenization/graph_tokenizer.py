@@ -3,7 +3,7 @@
 The same rules as the Python tokenizer's, applied to all characters of a batch at
 once, so that texts can be tokenized in a `tf.data` pipeline or inside a SavedModel.
 
-Letters in shape comments: n texts, w words, S sequence.
+Letters in shape comments: n texts, w words, r rows, S sequence.
 """
 
 import types
@@ -133,11 +133,82 @@ class GraphTokenizer(tf.Module):
                 f"Expected long_text to be one of {_LONG_TEXT}, got {long_text!r}; "
                 f"pass one of them."
             )
-        specials = 2 if text_b is None else 3
-        if max_seq_length < specials:
+        with tf.device("/CPU:0"):
+            extracts = self._fit(text_a, text_b, max_seq_length)
+            if long_text == "head_tail":
+                extracts = [packing.head_and_tail(extract) for extract in extracts]
+            return self._arrange(extracts, max_seq_length, pad_to_max)
+
+    def pack_windows(
+        self,
+        text_a: tf.Tensor,
+        text_b: tf.Tensor | None = None,
+        max_seq_length: int = 128,
+        doc_stride: int | None = None,
+        pad_to_max: bool = True,
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Makes a model's input from a batch of texts or pairs without cutting any.
+
+        As `pack`, but a text of which a row holds only n pieces gets several rows, its
+        windows: n pieces from the first one on, n pieces from `doc_stride` on, and so
+        forth, and the last n. A text that fits is whole in every window of its pair. If
+        both texts are too long, each window holds the next part of either, until the
+        one with fewer windows stays at its last part.
+
+        Args:
+          text_a: string [n].
+          text_b: string [n], or None.
+          max_seq_length: most pieces of a row, special ones included.
+          doc_stride: how many pieces further than the one before a window begins, at
+            most n, so that none is missed. None for half of n.
+          pad_to_max: whether rows are `max_seq_length` long, or only as long as the
+            longest row of the batch.
+
+        Returns:
+          `input_ids`, `input_mask` and `segment_ids`, int32 [r, S], a row a window,
+          those of one text or pair after the other; and int32 [n], how many windows
+          each text or pair has, at least one.
+
+        Raises:
+          ConfigError: `max_seq_length` leaves no room for the special pieces and one of
+            each text, or `doc_stride` is less than 1.
+          DataError: the vocabulary lacks `[CLS]` or `[SEP]`, or the batches differ
+            in size.
+        """
+        if doc_stride is not None:
+            if doc_stride < 1:
+                raise ConfigError(
+                    f"Expected doc_stride to be at least 1, got {doc_stride}; raise "
+                    f"it, or leave it out for half of what a window holds."
+                )
+            doc_stride = min(doc_stride, max_seq_length)  # as sys.maxsize is no int32
+        with tf.device("/CPU:0"):
+            extracts = self._fit(text_a, text_b, max_seq_length, each_text=1)
+            extracts, windows = packing.windows(extracts, doc_stride)
+            return self._arrange(extracts, max_seq_length, pad_to_max), windows
+
+    def _fit(
+        self,
+        text_a: tf.Tensor,
+        text_b: tf.Tensor | None,
+        max_seq_length: int,
+        each_text: int = 0,
+    ) -> list[packing.Extract]:
+        """Tokenizes texts and keeps the pieces that a row has room for.
+
+        Args:
+          text_a: string [n].
+          text_b: string [n], or None.
+          max_seq_length: most pieces of a row, special ones included.
+          each_text: how many pieces of each text a row must have room for.
+        """
+        texts = [text_a] if text_b is None else [text_a, text_b]
+        specials = len(texts) + 1
+        if max_seq_length < specials + each_text * len(texts):
+            more = f" and {each_text} of each text" if each_text else ""
             raise ConfigError(
                 f"Expected max_seq_length to leave room for the {specials} special "
-                f"pieces, but got max_seq_length={max_seq_length}."
+                f"pieces{more}, but got max_seq_length={max_seq_length}; raise it."
             )
         for piece in ("[CLS]", "[SEP]"):
             if piece not in self.vocab:
@@ -145,22 +216,16 @@ class GraphTokenizer(tf.Module):
                     f"Expected the piece {piece}, which every input holds, but "
                     f"{self._vocab_file} lacks it; add it or pass another vocabulary."
                 )
-        with tf.device("/CPU:0"):
-            texts = [_as_batch(text_a)]
-            if text_b is not None:
-                texts.append(_as_batch(text_b))
-                _check_rows(*texts)
-            pieces = [self.tokenize(text) for text in texts]
-            extracts = packing.fit(pieces, max_seq_length)
-            if long_text == "head_tail":
-                extracts = [packing.head_and_tail(extract) for extract in extracts]
-            return packing.arrange(
-                extracts,
-                self.vocab["[CLS]"],
-                self.vocab["[SEP]"],
-                max_seq_length,
-                pad_to_max,
-            )
+        texts = [_as_batch(text) for text in texts]
+        if len(texts) == 2:
+            _check_rows(*texts)
+        return packing.fit([self.tokenize(text) for text in texts], max_seq_length)
+
+    def _arrange(
+        self, extracts: list[packing.Extract], max_seq_length: int, pad_to_max: bool
+    ) -> dict[str, tf.Tensor]:
+        special = self.vocab["[CLS]"], self.vocab["[SEP]"]
+        return packing.arrange(extracts, *special, max_seq_length, pad_to_max)
 
     def _split_words(self, strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Splits texts into normalized words.

@@ -1,6 +1,6 @@
 """From the pieces of texts to a model's input, as TensorFlow ops.
 
-Letters in shape comments: n texts, p pieces of all of them, S sequence.
+Letters in shape comments: n texts, p pieces of all of them, r rows, S sequence.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ class Extract(NamedTuple):
 
     Attributes:
       pieces: int32 [p], those of all texts, one text after the other.
-      start: int32 [n, 1], where in `pieces` those of the row begin.
-      length: int32 [n, 1], how many the row holds.
-      surplus: int32 [n, 1], how many more the text has.
-      head: int32 [n, 1], how many of the row's pieces stand before the surplus, the
+      start: int32 [r, 1], where in `pieces` those of the row begin.
+      length: int32 [r, 1], how many the row holds.
+      surplus: int32 [r, 1], how many more the text has.
+      head: int32 [r, 1], how many of the row's pieces stand before the surplus, the
         others standing behind it; None if all stand before it.
     """
 
@@ -72,6 +72,53 @@ def head_and_tail(extract: Extract) -> Extract:
     return extract._replace(head=(extract.length + 2) // 4)
 
 
+def windows(
+    extracts: Sequence[Extract], doc_stride: int | None
+) -> tuple[list[Extract], tf.Tensor]:
+    """Gives a text as many rows as it takes to hold all of its pieces.
+
+    Each window but the last begins `doc_stride` after the one before; the last one ends
+    with the text. Of a pair, the text with fewer windows stays at its last one.
+
+    Args:
+      extracts: of the texts, or of the first and the second ones, a row each; of no
+        text that has pieces may it hold none.
+      doc_stride: at least 1; the length of an extract where that is shorter. None for
+        half of the length.
+
+    Returns:
+      The extracts, those of one text or pair after the other, and int32 [n], how many
+      windows each text or pair has, at least one.
+    """
+    strides = [_strides(extract.length, doc_stride) for extract in extracts]
+    counts = [
+        1 + (extract.surplus + stride - 1) // stride
+        for extract, stride in zip(extracts, strides, strict=True)
+    ]
+    count = tf.reduce_max(tf.concat(counts, axis=1), axis=1)
+    numbers = tf.ragged.range(count)  # [n, None], each 0, 1, ...
+    text = numbers.value_rowids()
+    number = numbers.values[:, tf.newaxis]  # [r, 1]
+    moved = []
+    for extract, stride in zip(extracts, strides, strict=True):
+        surplus = tf.gather(extract.surplus, text)
+        skipped = tf.minimum(number * tf.gather(stride, text), surplus)
+        moved.append(
+            Extract(
+                pieces=extract.pieces,
+                start=tf.gather(extract.start, text) + skipped,
+                length=tf.gather(extract.length, text),
+                surplus=surplus,
+            )
+        )
+    return moved, count
+
+
+def _strides(length: tf.Tensor, doc_stride: int | None) -> tf.Tensor:
+    stride = length // 2 if doc_stride is None else tf.minimum(length, doc_stride)
+    return tf.maximum(stride, 1)
+
+
 def arrange(
     extracts: Sequence[Extract],
     cls_id: int,
@@ -90,7 +137,7 @@ def arrange(
         longest row of the batch.
 
     Returns:
-      `input_ids`, `input_mask` and `segment_ids`, int32 [n, S].
+      `input_ids`, `input_mask` and `segment_ids`, int32 [r, S].
     """
     first = extracts[0].length + 2
     total = first
@@ -122,9 +169,9 @@ def _place(ids: tf.Tensor, offset: tf.Tensor, extract: Extract) -> tf.Tensor:
     """Writes an extract over `ids` where `0 <= offset < length`.
 
     Args:
-      ids: int32 [n, S].
-      offset: int32 [1 or n, S], the number of the extract's piece that stands there.
-      extract: of n rows.
+      ids: int32 [r, S].
+      offset: int32 [1 or r, S], the number of the extract's piece that stands there.
+      extract: of r rows.
     """
     # One more value, so that there is something to gather from an empty batch.
     values = tf.concat([extract.pieces, [0]], axis=0)
