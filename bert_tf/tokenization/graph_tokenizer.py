@@ -3,7 +3,7 @@
 The same rules as the Python tokenizer's, applied to all characters of a batch at
 once, so that texts can be tokenized in a `tf.data` pipeline or inside a SavedModel.
 
-Letters in shape comments: n texts, w words, S sequence.
+Letters in shape comments: n texts, w words, r rows, S sequence.
 """
 
 import types
@@ -13,12 +13,14 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.tokenization import rules
+from bert_tf.tokenization import packing, rules
 from bert_tf.tokenization.graph_normalizer import GraphNormalizer
 from bert_tf.tokenization.vocabulary import load_vocab
 
 _MAX_CHARS_PER_WORD = 200
 _MAX_BYTES_PER_PIECE = 256  # a limit of the WordPiece op
+
+_LONG_TEXT = ("truncate", "head_tail")
 
 _PLAIN = r"[\t\n\r -~]*"
 
@@ -95,6 +97,8 @@ class GraphTokenizer(tf.Module):
         text_b: tf.Tensor | None = None,
         max_seq_length: int = 128,
         pad_to_max: bool = True,
+        *,
+        long_text: str = "truncate",
     ) -> dict[str, tf.Tensor]:
         """Makes a model's input from a batch of texts or pairs.
 
@@ -109,22 +113,102 @@ class GraphTokenizer(tf.Module):
           max_seq_length: most pieces of a row, special ones included.
           pad_to_max: whether rows are `max_seq_length` long, or only as long as the
             longest row of the batch.
+          long_text: which of its pieces a text that is cut keeps: "truncate" the
+            first ones, as the release does; "head_tail" its first ones for a
+            quarter of the room, (n + 2) // 4 of n, and its last ones for the rest.
 
         Returns:
           `input_ids`, `input_mask` and `segment_ids`, int32 [n, S].
 
         Raises:
-          ConfigError: `max_seq_length` leaves no room for the special pieces.
+          ConfigError: `max_seq_length` leaves no room for the special pieces, or
+            `long_text` is neither of the two.
           DataError: the vocabulary lacks `[CLS]` or `[SEP]`, or the batches differ
             in size.
 
         Source: `convert_single_example` in run_classifier.py.
         """
-        specials = 2 if text_b is None else 3
-        if max_seq_length < specials:
+        if long_text not in _LONG_TEXT:
+            raise ConfigError(
+                f"Expected long_text to be one of {_LONG_TEXT}, got {long_text!r}; "
+                f"pass one of them."
+            )
+        with tf.device("/CPU:0"):
+            extracts = self._fit(text_a, text_b, max_seq_length)
+            if long_text == "head_tail":
+                extracts = [packing.head_and_tail(extract) for extract in extracts]
+            return self._arrange(extracts, max_seq_length, pad_to_max)
+
+    def pack_windows(
+        self,
+        text_a: tf.Tensor,
+        text_b: tf.Tensor | None = None,
+        max_seq_length: int = 128,
+        doc_stride: int | None = None,
+        pad_to_max: bool = True,
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Makes a model's input from a batch of texts or pairs without cutting any.
+
+        As `pack`, but a text of which a row holds only n pieces gets several rows, its
+        windows: n pieces from the first one on, n pieces from `doc_stride` on, and so
+        forth, and the last n. A text that fits is whole in every window of its pair. If
+        both texts are too long, each window holds the next part of either, until the
+        one with fewer windows stays at its last part.
+
+        Args:
+          text_a: string [n].
+          text_b: string [n], or None.
+          max_seq_length: most pieces of a row, special ones included.
+          doc_stride: how many pieces further than the one before a window begins, at
+            most n, so that none is missed. None for half of n.
+          pad_to_max: whether rows are `max_seq_length` long, or only as long as the
+            longest row of the batch.
+
+        Returns:
+          `input_ids`, `input_mask` and `segment_ids`, int32 [r, S], a row a window,
+          those of one text or pair after the other; and int32 [n], how many windows
+          each text or pair has, at least one.
+
+        Raises:
+          ConfigError: `max_seq_length` leaves no room for the special pieces and one of
+            each text, or `doc_stride` is less than 1.
+          DataError: the vocabulary lacks `[CLS]` or `[SEP]`, or the batches differ
+            in size.
+        """
+        if doc_stride is not None:
+            if doc_stride < 1:
+                raise ConfigError(
+                    f"Expected doc_stride to be at least 1, got {doc_stride}; raise "
+                    f"it, or leave it out for half of what a window holds."
+                )
+            doc_stride = min(doc_stride, max_seq_length)  # as sys.maxsize is no int32
+        with tf.device("/CPU:0"):
+            extracts = self._fit(text_a, text_b, max_seq_length, each_text=1)
+            extracts, windows = packing.windows(extracts, doc_stride)
+            return self._arrange(extracts, max_seq_length, pad_to_max), windows
+
+    def _fit(
+        self,
+        text_a: tf.Tensor,
+        text_b: tf.Tensor | None,
+        max_seq_length: int,
+        each_text: int = 0,
+    ) -> list[packing.Extract]:
+        """Tokenizes texts and keeps the pieces that a row has room for.
+
+        Args:
+          text_a: string [n].
+          text_b: string [n], or None.
+          max_seq_length: most pieces of a row, special ones included.
+          each_text: how many pieces of each text a row must have room for.
+        """
+        texts = [text_a] if text_b is None else [text_a, text_b]
+        specials = len(texts) + 1
+        if max_seq_length < specials + each_text * len(texts):
+            more = f" and {each_text} of each text" if each_text else ""
             raise ConfigError(
                 f"Expected max_seq_length to leave room for the {specials} special "
-                f"pieces, but got max_seq_length={max_seq_length}."
+                f"pieces{more}, but got max_seq_length={max_seq_length}; raise it."
             )
         for piece in ("[CLS]", "[SEP]"):
             if piece not in self.vocab:
@@ -132,56 +216,16 @@ class GraphTokenizer(tf.Module):
                     f"Expected the piece {piece}, which every input holds, but "
                     f"{self._vocab_file} lacks it; add it or pass another vocabulary."
                 )
-        with tf.device("/CPU:0"):
-            text_a = _as_batch(text_a)
-            if text_b is not None:
-                text_b = _as_batch(text_b)
-                _check_rows(text_a, text_b)
-            pieces_a = self.tokenize(text_a)
-            pieces_b = None if text_b is None else self.tokenize(text_b)
-            return self._arrange(pieces_a, pieces_b, max_seq_length, pad_to_max)
+        texts = [_as_batch(text) for text in texts]
+        if len(texts) == 2:
+            _check_rows(*texts)
+        return packing.fit([self.tokenize(text) for text in texts], max_seq_length)
 
     def _arrange(
-        self,
-        pieces_a: tf.RaggedTensor,
-        pieces_b: tf.RaggedTensor | None,
-        max_seq_length: int,
-        pad_to_max: bool,
+        self, extracts: list[packing.Extract], max_seq_length: int, pad_to_max: bool
     ) -> dict[str, tf.Tensor]:
-        length_a = _row_lengths(pieces_a)
-        if pieces_b is None:
-            length_a = tf.minimum(length_a, max_seq_length - 2)
-            length_b = tf.zeros_like(length_a)
-        else:
-            full_a, full_b = length_a, _row_lengths(pieces_b)
-            budget = max_seq_length - tf.where(full_b > 0, 3, 2)
-            # Where this comes from: `_kept_lengths` in full_tokenizer.py.
-            length_a = tf.minimum(
-                full_a, tf.maximum(budget - full_b, budget - budget // 2)
-            )
-            length_b = tf.minimum(full_b, tf.maximum(budget - full_a, budget // 2))
-        first = length_a + 2
-        total = first + tf.where(length_b > 0, length_b + 1, 0)
-        if pad_to_max:
-            width = tf.constant(max_seq_length)
-        else:
-            width = tf.maximum(tf.reduce_max(total), 0)
-        place = tf.range(width)[tf.newaxis, :]  # [1, S]
-        ids = tf.where(place < total, self.vocab["[SEP]"], 0)
-        ids = tf.where(place == 0, self.vocab["[CLS]"], ids)
-        ids = _place(ids, place - 1, pieces_a, length_a)
-        if pieces_b is not None:
-            ids = _place(ids, place - first, pieces_b, length_b)
-        input_mask = tf.cast(place < total, tf.int32)
-        features = {
-            "input_ids": ids,
-            "input_mask": input_mask,
-            "segment_ids": input_mask * tf.cast(place >= first, tf.int32),
-        }
-        if pad_to_max:
-            for feature in features.values():
-                feature.set_shape([None, max_seq_length])
-        return features
+        special = self.vocab["[CLS]"], self.vocab["[SEP]"]
+        return packing.arrange(extracts, *special, max_seq_length, pad_to_max)
 
     def _split_words(self, strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Splits texts into normalized words.
@@ -261,26 +305,3 @@ def _replace_long_words(words: tf.Tensor) -> tf.Tensor:
     # The WordPiece op counts bytes; the release counts characters.
     lengths = tf.strings.length(words, unit="UTF8_CHAR")
     return tf.where(lengths > _MAX_CHARS_PER_WORD, "[UNK]", words)
-
-
-def _row_lengths(pieces: tf.RaggedTensor) -> tf.Tensor:
-    return tf.cast(pieces.row_lengths(), tf.int32)[:, tf.newaxis]  # [n, 1]
-
-
-def _place(
-    ids: tf.Tensor, offset: tf.Tensor, pieces: tf.RaggedTensor, length: tf.Tensor
-) -> tf.Tensor:
-    """Writes a text's pieces over `ids` where `0 <= offset < length`.
-
-    Args:
-      ids: int32 [n, S].
-      offset: int32 [1 or n, S], the number of the text's piece that stands there.
-      pieces: int32 [n, None].
-      length: int32 [n, 1], how many pieces of each row are to be written.
-    """
-    starts = tf.cast(pieces.row_splits[:-1, tf.newaxis], tf.int32)
-    # One more value, so that there is something to gather from an empty batch.
-    values = tf.concat([pieces.values, [0]], axis=0)
-    index = tf.clip_by_value(starts + offset, 0, tf.size(values) - 1)
-    here = (offset >= 0) & (offset < length)
-    return tf.where(here, tf.gather(values, index), ids)
