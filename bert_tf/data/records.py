@@ -106,8 +106,9 @@ def count_records(path: str) -> int:
     if not tf.io.gfile.exists(path):
         raise DataError(f"Expected a record file at {path}, found none; make it first.")
     try:
-        records = tf.data.TFRecordDataset(path)
-        return int(records.reduce(np.int64(0), lambda count, _: count + 1))
+        # By many at a time: a call of the function takes longer than reading a record.
+        records = tf.data.TFRecordDataset(path).batch(1024)
+        return int(records.reduce(0, lambda count, rows: count + tf.size(rows)))
     except tf.errors.DataLossError as error:
         raise DataError(
             f"Expected a whole TFRecord file at {path}, found damage "

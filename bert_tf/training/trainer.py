@@ -322,7 +322,8 @@ class Trainer:
           on_progress: Called after each batch with its number of real rows.
 
         Returns:
-          The task's `per_example` of all real rows, in order, `[n, ...]`.
+          The task's `per_example` of all real rows, `[n, ...]`: in the order of `row`,
+          where batches have that feature, or else as they came.
         """
         parts: list[dict[str, np.ndarray]] = []
         for batch in self.distribute(batches):
@@ -335,9 +336,13 @@ class Trainer:
             real = rows.pop("is_real_example") == 1
             parts.append({name: value[real] for name, value in rows.items()})
             on_progress(int(real.sum()))
-        return {
+        rows = {
             name: np.concatenate([part[name] for part in parts]) for name in parts[0]
         }
+        if "row" in rows:
+            order = np.argsort(rows.pop("row"))
+            rows = {name: value[order] for name, value in rows.items()}
+        return rows
 
     @tf.function
     def _predict_step(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -345,7 +350,7 @@ class Trainer:
             outputs = self.model(batch, training=False)
             return {
                 **self.task.per_example(outputs, batch),
-                "is_real_example": batch["is_real_example"],
+                **{k: batch[k] for k in ("is_real_example", "row") if k in batch},
             }
 
         return self.strategy.run(replica_step, args=(batch,))

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bert_tf.data.input_pipeline import evaluation_batches, training_batches
+from bert_tf.data.input_pipeline import (
+    check_length_buckets,
+    evaluation_batches,
+    training_batches,
+)
 from bert_tf.data.records import classification_features, count_records, write_records
-from bert_tf.errors import DataError
+from bert_tf.errors import ConfigError, DataError
 
 COUNT, LENGTH = 23, 4
 SPEC = classification_features(LENGTH)
@@ -111,3 +115,231 @@ def test_counting_and_damage(record_file, tmp_path):
     Path(record_file).write_bytes(content[:-5])
     with pytest.raises(DataError, match="damage"):
         count_records(record_file)
+
+
+# Length buckets.
+
+BUCKETS = (3, 8)
+WIDE = classification_features(12)
+# One record of 12 tokens: it waits over several epochs for others of its bucket.
+TOKENS = [3, 1, 8, 5, 12, 2, 3, 4, 8, 7, 1, 2, 6, 3, 9, 2, 8, 5, 3, 10, 1, 2, 0]
+
+
+def wide_rows(tokens=TOKENS):
+    """Records whose real tokens are none of them 0; the label is the row."""
+    count = len(tokens)
+    mask = (np.arange(12) < np.array(tokens)[:, None]).astype(np.int64)
+    return {
+        "input_ids": (100 + np.arange(count * 12).reshape(count, 12)) * mask,
+        "input_mask": mask,
+        "segment_ids": (np.arange(12) % 3 + 1) * mask,
+        "label_ids": np.arange(count),
+        "is_real_example": np.ones(count, np.int64),
+    }
+
+
+@pytest.fixture
+def wide_file(tmp_path):
+    path = str(tmp_path / "wide.tf_record")
+    write_records(path, [wide_rows()], WIDE)
+    return path
+
+
+def bucket_of(row):
+    return next(b for b in (*BUCKETS, 12) if TOKENS[row] <= b)
+
+
+def simulated(orders, batch_size):
+    """The batches of all epochs, one record after the other."""
+    waiting = {}
+    for row in (row for order in orders for row in order):
+        queue = waiting.setdefault(bucket_of(row), [])
+        queue.append(int(row))
+        if len(queue) == batch_size:
+            yield bucket_of(row), list(queue)
+            queue.clear()
+
+
+def bucketed(path, steps, **settings):
+    settings = {"batch_size": 4, "random_seed": 1, **settings}
+    batches = training_batches(path, WIDE, length_buckets=BUCKETS, **settings)
+    return list(batches.take(steps).as_numpy_iterator())
+
+
+def summary(batches):
+    return [(b["input_ids"].shape[1], list(b["label_ids"])) for b in batches]
+
+
+def assert_only_padding_was_cut(batch):
+    rows, length = wide_rows(), batch["input_ids"].shape[1]
+    real = batch["is_real_example"] == 1
+    labels = batch["label_ids"][real]
+    for name, spec in WIDE.items():
+        whole = rows[name][labels]
+        if spec.shape:
+            assert batch[name].shape[1] == length and not whole[:, length:].any()
+            whole = whole[:, :length]
+        np.testing.assert_array_equal(batch[name][real], whole, name)
+        assert not batch[name][~real].any()
+
+
+def test_without_buckets_the_epochs_follow_each_other_whole(record_file):
+    """What a run that was begun by an earlier version goes on with."""
+    epochs = [
+        tf.random.experimental.stateless_shuffle(
+            tf.range(COUNT), seed=tf.constant([1, epoch], tf.int64)
+        )
+        for epoch in range(3)
+    ]
+    expected = np.concatenate(epochs)[: 17 * 4]
+    np.testing.assert_array_equal(labels(record_file, 17), expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7])
+def test_a_bucket_gives_a_batch_when_it_is_full(wide_file, batch_size):
+    epochs = 9
+    one_by_one = training_batches(wide_file, WIDE, batch_size=1, random_seed=1)
+    rows = [int(b["label_ids"][0]) for b in one_by_one.take(epochs * len(TOKENS))]
+    orders = np.reshape(rows, [epochs, -1])
+    expected = list(simulated(orders, batch_size))
+    batches = bucketed(wide_file, len(expected), batch_size=batch_size)
+    assert summary(batches) == expected
+    assert len({bucket for bucket, _ in expected}) == 3
+    for batch in batches:
+        assert_only_padding_was_cut(batch)
+
+
+def test_every_record_comes_once_an_epoch_but_for_those_that_wait(wide_file):
+    epochs, batch_size = 6, 4
+    counts = np.bincount([bucket_of(row) for row in range(len(TOKENS))])
+    steps = int((counts * epochs // batch_size).sum())
+    seen = np.concatenate(
+        [b["label_ids"] for b in bucketed(wide_file, steps, batch_size=batch_size)]
+    )
+    times = np.bincount(seen, minlength=len(TOKENS))
+    for bucket in np.flatnonzero(counts):
+        rows = [row for row in range(len(TOKENS)) if bucket_of(row) == bucket]
+        waiting = counts[bucket] * epochs % batch_size
+        assert times[rows].sum() == counts[bucket] * epochs - waiting
+        # A small bucket waits for longer than an epoch.
+        assert times[rows].min() >= epochs - -(-waiting // counts[bucket])
+        assert times[rows].max() <= epochs
+
+
+def test_a_bucketed_run_can_start_at_any_step(wide_file):
+    whole = summary(bucketed(wide_file, 30))
+    for start in (1, 5, 6, 17, 29):
+        rest = bucketed(wide_file, 30 - start, start_step=start)
+        assert summary(rest) == whole[start:]
+
+
+def test_the_seed_decides_the_bucketed_order(wide_file):
+    one = summary(bucketed(wide_file, 20))
+    tf.random.set_seed(99)
+    assert summary(bucketed(wide_file, 20)) == one
+    assert summary(bucketed(wide_file, 20, random_seed=2)) != one
+
+
+def test_bucketed_epochs_have_nothing_to_do_with_each_other(tmp_path):
+    count, path = 2000, str(tmp_path / "many.tf_record")
+    write_records(path, [wide_rows([3] * count)], WIDE)
+    seen = [b["label_ids"] for b in bucketed(path, 40, batch_size=100)]
+    first, second = np.argsort(np.reshape(seen, [2, count]), axis=1)
+    pairs = [(first, second), (first, np.arange(count)), (first[1:], first[:-1])]
+    for one, other in pairs:
+        assert abs(np.corrcoef(one, other)[0, 1]) < 5 / np.sqrt(count)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+def test_bucketed_evaluation_holds_every_row_once(wide_file, batch_size):
+    batches = list(
+        evaluation_batches(
+            wide_file, WIDE, batch_size=batch_size, length_buckets=BUCKETS
+        ).as_numpy_iterator()
+    )
+    seen = []
+    for batch in batches:
+        assert {x.dtype for x in batch.values()} == {np.dtype(np.int32)}
+        assert {len(x) for x in batch.values()} == {batch_size}
+        assert_only_padding_was_cut(batch)
+        rows = batch["row"][batch["is_real_example"] == 1]
+        assert list(rows) == list(batch["label_ids"][: len(rows)])
+        assert {bucket_of(row) for row in rows} == {batch["input_ids"].shape[1]}
+        seen.extend(rows)
+    assert sorted(seen) == list(range(len(TOKENS)))
+    counts = np.bincount([bucket_of(row) for row in range(len(TOKENS))])
+    assert len(batches) == sum(-(-n // batch_size) for n in counts)
+
+
+def test_only_the_sequence_dimension_is_open(wide_file):
+    train = training_batches(
+        wide_file, WIDE, batch_size=4, random_seed=1, length_buckets=BUCKETS
+    )
+    evaluation = evaluation_batches(
+        wide_file, WIDE, batch_size=4, length_buckets=BUCKETS
+    )
+    sequence, scalar = (tf.TensorSpec(s, tf.int32) for s in ([4, None], [4]))
+    expected = {name: sequence if f.shape else scalar for name, f in WIDE.items()}
+    assert train.element_spec == expected
+    assert evaluation.element_spec == {**expected, "row": scalar}
+
+
+def test_features_of_other_lengths_stay_whole(tmp_path):
+    spec = {
+        "input_ids": tf.io.FixedLenFeature([12], tf.int64),
+        "input_mask": tf.io.FixedLenFeature([12], tf.int64),
+        "positions": tf.io.FixedLenFeature([5], tf.int64),
+        "weights": tf.io.FixedLenFeature([12], tf.float32),
+        "table": tf.io.FixedLenFeature([12, 2], tf.int64),
+    }
+    rows = {
+        "input_ids": np.ones([4, 12], np.int64),
+        "input_mask": wide_rows([2, 2, 2, 2])["input_mask"],
+        "positions": np.ones([4, 5], np.int64),
+        "weights": np.ones([4, 12], np.float32),
+        "table": np.ones([4, 12, 2], np.int64),
+    }
+    path = str(tmp_path / "other.tf_record")
+    write_records(path, [rows], spec)
+    (batch,) = training_batches(
+        path, spec, batch_size=4, random_seed=1, length_buckets=[3]
+    ).take(1)
+    assert {name: x.shape[1:] for name, x in batch.items()} == {
+        "input_ids": [3],
+        "input_mask": [3],
+        "positions": [5],
+        "weights": [3],
+        "table": [12, 2],
+    }
+
+
+def test_a_token_behind_a_masked_one_is_not_cut(tmp_path):
+    rows, path = wide_rows([6] * 4), str(tmp_path / "gap.tf_record")
+    rows["input_mask"][:, 1:5] = 0
+    write_records(path, [rows], WIDE)
+    (batch,) = bucketed(path, 1)
+    np.testing.assert_array_equal(np.max(batch["input_mask"] * np.arange(8), axis=1), 5)
+
+
+def test_the_records_own_length_is_the_last_bucket():
+    assert check_length_buckets([], 128) == ()
+    assert check_length_buckets([32, 64], 128) == (32, 64, 128)
+    assert check_length_buckets([32, 128], 128) == (32, 128)
+    assert check_length_buckets((32, 64, 512), 128) == (32, 64, 128)
+    assert check_length_buckets([512], 128) == (128,)
+
+
+@pytest.mark.parametrize("bad", [[64, 32], [32, 32], [0, 32], [-1]])
+def test_buckets_that_do_not_ascend_are_refused(record_file, bad):
+    settings = {"batch_size": 4, "length_buckets": bad}
+    with pytest.raises(ConfigError, match=rf"^Expected .*, got {bad[0]}.*; name"):
+        training_batches(record_file, SPEC, random_seed=1, **settings)
+    with pytest.raises(ConfigError, match=rf"^Expected .*, got {bad[0]}.*; name"):
+        evaluation_batches(record_file, SPEC, **settings)
+
+
+def test_a_file_without_records_is_refused(tmp_path):
+    path = str(tmp_path / "empty.tf_record")
+    write_records(path, [], SPEC)
+    with pytest.raises(DataError, match=r"^Expected records in .*, found none; "):
+        evaluation_batches(path, SPEC, batch_size=4)

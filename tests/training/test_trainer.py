@@ -96,6 +96,43 @@ def test_no_string_and_no_int64_reaches_the_step(tmp_path):
         assert {s.dtype for s in dataset.element_spec.values()} == {tf.int32}
 
 
+def test_predictions_come_in_the_order_of_the_file(tmp_path):
+    path, spec = str(tmp_path / "records"), classification_features(8)
+    row = next(iter(batches().unbatch().batch(64).as_numpy_iterator()))
+    tokens = np.random.default_rng(1).integers(1, 9, [64, 1])
+    mask = (np.arange(8) < tokens).astype(np.int32)
+    row |= {"input_mask": mask, "input_ids": row["input_ids"] * mask}
+    write_records(path, [row], spec)
+    trainer = make_trainer(1)
+    expected, bucketed = (
+        trainer.predict(
+            evaluation_batches(path, spec, batch_size=5, length_buckets=buckets)
+        )
+        for buckets in ((), (3, 5))
+    )
+    assert bucketed.keys() == expected.keys()
+    np.testing.assert_array_equal(bucketed["label_ids"], row["label_ids"])
+    for name, value in expected.items():
+        np.testing.assert_allclose(bucketed[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_one_trace_serves_all_lengths(tmp_path):
+    path, spec = str(tmp_path / "records"), classification_features(8)
+    row = next(iter(batches().unbatch().batch(64).as_numpy_iterator()))
+    row["input_mask"] = row["input_mask"] * (np.arange(8) < np.arange(64)[:, None])
+    write_records(path, [row], spec)
+    trainer = make_trainer(12)
+    trainer.train(
+        training_batches(
+            path, spec, batch_size=4, random_seed=1, length_buckets=(3, 5)
+        ),
+        num_train_steps=12,
+        steps_per_call=4,
+        on_progress=lambda step, count, scalars: None,
+    )
+    assert trainer._train_steps.experimental_get_tracing_count() == 1
+
+
 def test_a_loss_that_is_not_finite_stops_before_any_action():
     trainer = make_trainer(8)
     kernel = trainer.model.bert.pooler.kernel
