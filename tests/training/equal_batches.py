@@ -11,45 +11,35 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(
-    cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-)
-
-from bert_tf import BertConfig, create_optimizer, load_checkpoint  # noqa: E402
-from bert_tf.checkpoint import CheckpointReader  # noqa: E402
-from bert_tf.naming import by_google_name  # noqa: E402
-from bert_tf.optimization import clip_and_reduce  # noqa: E402
-from bert_tf.tasks.classification import ClassificationTask  # noqa: E402
-from bert_tf.tasks.pretraining import PretrainingTask  # noqa: E402
-from bert_tf.training.distribution import create_strategy  # noqa: E402
-from bert_tf.training.trainer import Trainer  # noqa: E402
+from bert_tf import BertConfig, create_optimizer, load_checkpoint
+from bert_tf.checkpoint import CheckpointReader
+from bert_tf.naming import by_google_name
+from bert_tf.optimization import clip_and_reduce
+from bert_tf.tasks.classification import ClassificationTask
+from bert_tf.tasks.pretraining import PretrainingTask
+from bert_tf.training.distribution import create_strategy, make_repeatable
+from bert_tf.training.trainer import Trainer
 
 TESTDATA = Path(__file__).resolve().parents[1] / "testdata"
 STEPS, BATCH_SIZE = 8, 4
+_KEY_BIAS = "key/bias"
 
 # Name -> strategy and options of the trainer; `recompute` is the model's.
 WAYS = {
     "whole": ("one_device", {}),
-    "two parts": ("one_device", {"micro_batch_size": 2}),
-    "four parts": ("one_device", {"micro_batch_size": 1}),
+    "in parts": ("one_device", {"micro_batch_size": 1}),
     "recompute": ("one_device", {"recompute": True}),
-    "recompute in parts": ("one_device", {"recompute": True, "micro_batch_size": 1}),
-    "global": ("one_device", {"reduction": "global"}),
-    "global in parts": ("one_device", {"reduction": "global", "micro_batch_size": 2}),
+    "global, in parts": ("one_device", {"reduction": "global", "micro_batch_size": 2}),
     "two devices, global": ("mirrored", {"reduction": "global"}),
-    "two devices, global, in parts": (
+    "two devices, global, in parts, recompute": (
         "mirrored",
         {"reduction": "global", "micro_batch_size": 1, "recompute": True},
     ),
     "two devices": ("mirrored", {}),
-    "two devices in parts": ("mirrored", {"micro_batch_size": 1}),
+    "two devices, in parts": ("mirrored", {"micro_batch_size": 1}),
 }
-# Each of these computes what its first does.
-EQUAL = {
-    "whole": [name for name in WAYS if name not in ("whole", *list(WAYS)[-2:])],
-    "two devices": ["two devices in parts"],
-}
+# These compute what the first does.
+EQUAL = {"whole": list(WAYS)[1:6], "two devices": ["two devices, in parts"]}
 
 
 def config() -> BertConfig:
@@ -114,7 +104,7 @@ def gradients(way: str, task, init_checkpoint, rows) -> tuple[list, float]:
     """Returns what reaches the update at the first step, and the norm."""
     trainer = make_trainer(way, task, init_checkpoint)
     data = tf.data.Dataset.from_tensor_slices(rows).batch(BATCH_SIZE)
-    batch = next(iter(trainer.distribute(data.map(lambda x: static(x)))))
+    batch = next(iter(trainer.distribute(data.map(static))))
 
     @tf.function
     def step(batch):
@@ -139,43 +129,49 @@ def apart(one, other) -> float:
 
 
 def main() -> None:
-    figures: dict[str, dict[str, float]] = {"weights": {}, "losses": {}}
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    make_repeatable()
     results = {way: trained(way) for way in WAYS}
+    found = {
+        task.__name__: {way: gradients(way, *task()) for way in WAYS}
+        for task in (pretraining, classification)
+    }
+    figures = {}
     for reference, others in EQUAL.items():
+        expected, expected_scalars = results[reference]
         for way in others:
             weights, scalars = results[way]
-            expected, expected_scalars = results[reference]
-            assert weights.keys() == expected.keys()
-            figures["weights"][way] = apart(weights.values(), expected.values())
-            figures["losses"][way] = max(
-                abs(a[name] - b[name])
+            figures[way] = {
+                # The gradient of a key's bias is 0 but for rounding, which Adam
+                # divides by its own size.
+                name: apart(
+                    *(
+                        [x for n, x in values.items() if (_KEY_BIAS in n) == key_bias]
+                        for values in (weights, expected)
+                    )
+                )
+                for name, key_bias in (("weights", False), ("key biases", True))
+            }
+            figures[way]["scalars"] = max(
+                abs(a[name] / b[name] - 1)
                 for a, b in zip(scalars, expected_scalars, strict=True)
                 for name in a
             )
-    for task in (pretraining, classification):
-        found = {way: gradients(way, *task()) for way in WAYS}
-        figures[task.__name__] = {
-            way: apart(found[way][0], found[reference][0])
-            for reference, others in EQUAL.items()
-            for way in others
-        }
-        figures[f"{task.__name__} norms"] = {
-            way: abs(found[way][1] - found[reference][1])
-            for reference, others in EQUAL.items()
-            if reference == "whole"
-            for way in others
-        }
+            for task, by_way in found.items():
+                figures[way][task] = apart(by_way[way][0], by_way[reference][0])
+                if reference == "whole":
+                    norms = by_way[way][1], by_way[reference][1]
+                    figures[way][f"{task} norm"] = abs(norms[0] / norms[1] - 1)
     reader = CheckpointReader(TESTDATA / "trained.ckpt")
     whole = results["whole"][0]
-    figures["google"] = {
-        "whole": apart(whole.values(), [reader.read(name) for name in whole])
-    }
-    figures["reductions differ"] = {
-        "two devices": apart(
-            results["two devices"][0].values(), results["whole"][0].values()
-        )
-    }
-    json.dump(figures, sys.stdout, indent=1)
+    figures["google"] = apart(whole.values(), [reader.read(name) for name in whole])
+    figures["reductions differ"] = apart(
+        results["two devices"][0].values(), whole.values()
+    )
+    json.dump(figures, sys.stdout)
 
 
 if __name__ == "__main__":
