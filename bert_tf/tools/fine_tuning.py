@@ -1,8 +1,10 @@
 """One fine-tuning run: train, evaluate, predict, export, continue where it stopped."""
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +14,11 @@ from absl import logging
 
 from bert_tf import checkpoint
 from bert_tf.config import BertConfig
-from bert_tf.data.input_pipeline import evaluation_batches, training_batches
+from bert_tf.data.input_pipeline import (
+    check_length_buckets,
+    evaluation_batches,
+    training_batches,
+)
 from bert_tf.data.records import write_records
 from bert_tf.errors import CheckpointError, ConfigError, DataError
 from bert_tf.files import read_bytes, write_file
@@ -25,16 +31,32 @@ from bert_tf.tokenization import (
     check_vocab,
     validate_case_matches_checkpoint,
 )
-from bert_tf.tools.flags import FineTuningConfig
+from bert_tf.tools.best_model import BestModel
+from bert_tf.tools.flags import ITERATIONS_PER_LOOP, FineTuningConfig
 from bert_tf.tools.run_folder import RunFolder
+from bert_tf.tools.termination import Termination
 from bert_tf.training.distribution import create_strategy
 from bert_tf.training.reporting import TrainingReporter, row_bar
-from bert_tf.training.trainer import Action, Trainer, check_batch_size
+from bert_tf.training.trainer import (
+    Action,
+    Trainer,
+    check_batch_size,
+    check_micro_batch_size,
+)
 
 _ADDRESSES = ("master", "tpu_name")  # no files, though they look like paths
 
-# As many as the release's Estimator keeps.
-_KEPT_CHECKPOINTS = 5
+# --precision -> Keras' dtype policy, whose variables stay float32.
+_POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+_BEST = "best"
+
+
+class _Terminated(Exception):
+    """SIGTERM came while the dev set was evaluated."""
 
 
 def load_model_files(
@@ -109,11 +131,15 @@ class FineTuningRun:
         self.examples = examples
         self.held_out = held_out
         self.num_train_steps = self._count_steps() if config.do_train else 0
+        self.length_buckets = check_length_buckets(
+            config.length_buckets, task.max_seq_length
+        )
         for rows in examples.values():
             task.check_labels(rows)
         self.folder = folder
         self._note = self._check_folder()
         self._validated: dict[int, dict[str, Any]] = {}
+        self._saved_step: int | None = None
         keras.utils.set_random_seed(config.random_seed)
         self.strategy = create_strategy(
             config.distribution_strategy,
@@ -126,30 +152,45 @@ class FineTuningRun:
         )
         self._check_batch_sizes()
         with self.strategy.scope():
-            self.model = task.create_model()
+            self.model = task.create_model(
+                dtype=_POLICIES[config.precision], recompute=config.recompute
+            )
             self.optimizer: Any = None
             if config.do_train:
                 self.optimizer = self._create_optimizer()
             self.step = self._restore()
         self.trainer = Trainer(
-            task, self.model, self.strategy, self.optimizer, config.random_seed
+            task,
+            self.model,
+            self.strategy,
+            self.optimizer,
+            config.random_seed,
+            micro_batch_size=config.micro_batch_size,
+            reduction=config.reduction,
         )
+        self._best: BestModel | None = None
+        if config.do_train and config.best_metric:
+            self._best = BestModel(
+                folder.file("evaluations.json"),
+                config.best_metric,
+                config.early_stopping_patience,
+                self.step,
+                self._save_best,
+            )
 
     def run(self) -> None:
         """Does what the flags ask for, in the order of the release."""
         config = self.config
         tf.io.gfile.makedirs(config.output_dir)
         if config.do_train:
-            self.folder.describe(
-                self._note,
-                self.task.labels,
-                config.bert_config_file,
-                config.vocab_file,
-            )
+            self._describe(self.folder)
         if "eval" in self.examples:
             self._write_records("eval", config.eval_batch_size)
         if config.do_train:
-            self._train()
+            if not self._train():
+                return
+            if self._best is not None:
+                self._load_best()
         if config.do_eval:
             self._evaluate()
         if config.do_predict:
@@ -181,6 +222,9 @@ class FineTuningRun:
             if name in self.examples:
                 size = getattr(self.config, flag)
                 check_batch_size(size, self.strategy, f"--{flag}")
+        if self.config.micro_batch_size and "train" in self.examples:
+            rows = self.config.train_batch_size // self.strategy.num_replicas_in_sync
+            check_micro_batch_size(self.config.micro_batch_size, rows)
 
     def _check_folder(self) -> dict[str, Any]:
         """Refuses a folder of another run; warns of what a resume will change.
@@ -229,12 +273,19 @@ class FineTuningRun:
             "random_seed": self.config.random_seed,
             "train_batch_size": self.config.train_batch_size,
             "train_examples_sha256": content.hexdigest(),
+            "micro_batch_size": self.config.micro_batch_size,
+            "reduction": self.config.reduction,
+            "precision": self.config.precision,
+            "length_buckets": list(self.length_buckets),
         }
 
     def _create_optimizer(self) -> Any:
         warmup_steps = int(self.num_train_steps * self.config.warmup_proportion)
         optimizer = create_optimizer(
-            self.config.learning_rate, self.num_train_steps, warmup_steps
+            self.config.learning_rate,
+            self.num_train_steps,
+            warmup_steps,
+            dynamic_loss_scale=self.config.precision == "float16",
         )
         optimizer.build(self.model.trainable_variables)
         return optimizer
@@ -246,6 +297,8 @@ class FineTuningRun:
           The step that the weights are of.
         """
         newest = self.folder.checkpoint
+        if self.config.best_metric and not self.config.do_train:
+            newest = self._best_checkpoint()
         if newest is not None:
             return self._restore_from_folder(newest)
         if not self.config.init_checkpoint:
@@ -269,7 +322,7 @@ class FineTuningRun:
 
     def _restore_from_folder(self, newest: str) -> int:
         report = checkpoint.load_checkpoint(self.model, newest, self.optimizer)
-        if report.fresh:
+        if set(report.fresh) - set(self._precision_state()):
             # A weight says more than its optimizer slots.
             lacking = min(report.fresh, key=lambda name: ("/adam_" in name, name))
             raise CheckpointError(
@@ -279,9 +332,25 @@ class FineTuningRun:
                 "--init_checkpoint and use another --output_dir."
             )
         step = checkpoint.CheckpointReader(newest).step() or 0
+        self._saved_step = step
         verb = "continuing from" if self.config.do_train else "using"
         logging.info("%s step %d: %s", verb, step, report)
         return step
+
+    def _precision_state(self) -> list[str]:
+        """Returns what checkpoints of a run in another precision lack."""
+        scale = self.optimizer and self.optimizer.loss_scale
+        return list(scale.named()) if scale else []
+
+    def _best_checkpoint(self) -> str:
+        folder = self.folder.file(_BEST)
+        newest = checkpoint.latest_checkpoint(folder)
+        if newest is None:
+            raise CheckpointError(
+                f"Expected the best checkpoint of a run in {folder}, found none; train "
+                "with --best_metric, or leave it out."
+            )
+        return newest
 
     # From here on, things are written.
 
@@ -293,79 +362,167 @@ class FineTuningRun:
             "%s: %d examples in batches of %d, %s", name, len(rows), batch_size, path
         )
 
-    def _train(self) -> None:
-        config, optimizer = self.config, self.optimizer
+    def _train(self) -> bool:
+        """Trains, from where the folder's checkpoint is; False if SIGTERM ended it."""
+        config = self.config
+        if self._gave_up:
+            self._log_early_stop()
+            return True
         if self.step >= self.num_train_steps:
             logging.info(
                 "training is complete: step %d of %d was reached before",
                 self.step,
                 self.num_train_steps,
             )
-            return
+            return True
         self._write_records("train", config.train_batch_size)
         count = len(self.examples["train"])
         epoch_ends = _epoch_ends(count, config.train_batch_size, self.num_train_steps)
+        evaluated = epoch_ends
+        if config.eval_steps:
+            evaluated = self._multiples(config.eval_steps)
         reporter = TrainingReporter(
             config.output_dir,
             epoch_ends,
             self.step,
             config.train_batch_size,
-            optimizer.learning_rate_at,
+            self.optimizer.learning_rate_at,
         )
-        every = config.save_checkpoints_steps
-        saves = range(every, self.num_train_steps, every)
-        try:
-            self.trainer.train(
-                training_batches(
-                    self.folder.file("train.tf_record"),
-                    self.task.feature_spec,
-                    batch_size=config.train_batch_size,
-                    random_seed=config.random_seed,
-                    start_step=self.step,
-                ),
-                num_train_steps=self.num_train_steps,
-                steps_per_call=config.iterations_per_loop if config.on_tpu else 1,
-                on_progress=reporter.on_progress,
-                actions=[
-                    Action([*saves, self.num_train_steps], self._save),
-                    Action(
-                        epoch_ends,
-                        lambda step: reporter.on_epoch_end(step, self._validate(step)),
+
+        def check_termination() -> None:
+            if termination.requested:
+                raise _Terminated
+
+        def evaluate(step: int) -> None:
+            metrics = self._validate(step, check_termination)
+            reporter.on_evaluation(step, metrics)
+            if self._best is not None:
+                self._best.add(step, metrics)
+
+        actions = [
+            Action(epoch_ends, reporter.on_epoch_end),
+            Action(self._multiples(config.save_checkpoints_steps), self._save),
+        ]
+        if "eval" in self.examples:
+            # First: a run that is continued goes on behind its checkpoint.
+            actions.insert(0, Action(evaluated, evaluate))
+        per_call = ITERATIONS_PER_LOOP if config.on_tpu else None
+        with Termination() as termination, contextlib.closing(reporter):
+            try:
+                # SIGTERM may have come while this step was evaluated.
+                missed = self._best is not None and self.step not in self._best
+                if missed and self.step in evaluated:
+                    evaluate(self.step)
+                self.step = self.trainer.train(
+                    training_batches(
+                        self.folder.file("train.tf_record"),
+                        self.task.feature_spec,
+                        batch_size=config.train_batch_size,
+                        random_seed=config.random_seed,
+                        start_step=self.step,
+                        length_buckets=self.length_buckets,
                     ),
-                ],
+                    num_train_steps=self.num_train_steps,
+                    steps_per_call=config.iterations_per_loop or per_call,
+                    on_progress=reporter.on_progress,
+                    actions=actions,
+                    should_stop=lambda: termination.requested or self._gave_up,
+                )
+            except _Terminated:
+                self.step = self.trainer.step
+            if self.step != self._saved_step:
+                self._save(self.step)
+        if termination.requested:
+            logging.info(
+                "ended by SIGTERM at step %d of %d, saved as %s; the same command goes "
+                "on from there",
+                self.step,
+                self.num_train_steps,
+                self.folder.file(f"model.ckpt-{self.step}"),
             )
-        finally:
-            reporter.close()
-        self.step = self.num_train_steps
+            return False
+        if self._gave_up:
+            self._log_early_stop()
+        return True
+
+    @property
+    def _gave_up(self) -> bool:
+        return self._best is not None and self._best.gave_up
+
+    def _log_early_stop(self) -> None:
+        logging.info(
+            "training ended early, at step %d of %d: %d evaluations were no better "
+            "than %s",
+            self.step,
+            self.num_train_steps,
+            self.config.early_stopping_patience,
+            self._best,
+        )
+
+    def _multiples(self, every: int) -> list[int]:
+        """Returns every so many steps, and the last."""
+        return [*range(every, self.num_train_steps, every), self.num_train_steps]
 
     def _save(self, step: int) -> None:
         checkpoint.save_checkpoint(
             self.model, self.folder.file(f"model.ckpt-{step}"), self.optimizer
         )
-        checkpoint.keep_newest(self.config.output_dir, _KEPT_CHECKPOINTS)
+        self._saved_step = step
+        if self.config.keep_checkpoint_max:
+            checkpoint.keep_newest(
+                self.config.output_dir, self.config.keep_checkpoint_max
+            )
 
-    def _validate(self, step: int) -> dict[str, Any] | None:
-        """Returns the metrics of the dev set at a step, if there is one."""
-        if "eval" not in self.examples:
-            return None
-        # The end of the last epoch is also what is evaluated in the end.
+    def _save_best(self, step: int) -> None:
+        folder = self.folder.file(_BEST)
+        prefix = os.path.join(folder, f"model.ckpt-{step}")
+        checkpoint.save_checkpoint(self.model, prefix, step=step)
+        checkpoint.keep_newest(folder, 1)
+        self._describe(RunFolder(folder))
+
+    def _load_best(self) -> None:
+        best = self._best_checkpoint()
+        checkpoint.load_checkpoint(self.model, best)
+        self.step = checkpoint.CheckpointReader(best).step() or 0
+        logging.info("using the best model: %s", self._best)
+
+    def _describe(self, folder: RunFolder) -> None:
+        config = self.config
+        folder.describe(
+            self._note, self.task.labels, config.bert_config_file, config.vocab_file
+        )
+
+    def _validate(
+        self, step: int, check: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
+        """Returns the metrics of the dev set at a step."""
+        # The last evaluation while training is often what is asked for in the end.
         if step not in self._validated:
             batch_size = self.config.eval_batch_size
-            rows = self._rows("eval", batch_size)
+            rows = self._rows("eval", batch_size, check)
             self._validated = {step: self.task.metrics(rows, batch_size)}
         return self._validated[step]
 
-    def _rows(self, name: str, batch_size: int) -> dict[str, np.ndarray]:
+    def _rows(
+        self, name: str, batch_size: int, check: Callable[[], None] = lambda: None
+    ) -> dict[str, np.ndarray]:
+        """Returns what the model says of a set; `check` is called after each batch."""
         batches = evaluation_batches(
             self.folder.file(f"{name}.tf_record"),
             self.task.feature_spec,
             batch_size=batch_size,
+            length_buckets=self.length_buckets,
         )
         with row_bar(name, len(self.examples[name])) as bar:
-            return self.trainer.predict(batches, bar.update)
+
+            def on_progress(count: int) -> None:
+                bar.update(count)
+                check()
+
+            return self.trainer.predict(batches, on_progress)
 
     def _evaluate(self) -> None:
-        results = {**(self._validate(self.step) or {}), "global_step": self.step}
+        results = {**self._validate(self.step), "global_step": self.step}
         # !s gives the shortest form of a float32, as in the release.
         lines = [f"{key} = {results[key]!s}" for key in sorted(results)]
         for line in lines:

@@ -20,18 +20,30 @@ _TPU_ONLY = (
     "gcp_project",
     "master",
     "num_tpu_cores",
-    "iterations_per_loop",
 )
 MAX_SEQ_LENGTH = 128
+ITERATIONS_PER_LOOP = 1000
 STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
+REDUCTIONS = ("replica", "global")
+PRECISIONS = ("float32", "bfloat16", "float16")
+# The least that a flag may be, where that is not 1 for a whole number.
+_LEAST = {
+    "max_seq_length": 3,
+    "random_seed": 0,
+    "keep_checkpoint_max": 0,
+    "eval_steps": 0,
+    "early_stopping_patience": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class FineTuningConfig:
     """Everything a fine-tuning run needs to know, whatever its task.
 
-    The fields are the flags of the same names; `--help` says what each does.
-    `max_seq_length` may be None: 128 to train, else what the folder was trained with.
+    The fields are the flags of the same names; `--help` says what each does. None
+    stands for what a flag does when it is not given: `max_seq_length` is 128 to train,
+    else what the folder was trained with; `iterations_per_loop` is 1000 on a TPU,
+    elsewhere about half a second's.
     """
 
     bert_config_file: str
@@ -52,8 +64,17 @@ class FineTuningConfig:
     num_train_epochs: float = 3.0
     warmup_proportion: float = 0.1
     save_checkpoints_steps: int = 1000
-    iterations_per_loop: int = 1000
+    keep_checkpoint_max: int = 5
+    iterations_per_loop: int | None = None
     random_seed: int = 12345
+    micro_batch_size: int | None = None
+    recompute: bool = False
+    precision: str = "float32"
+    length_buckets: tuple[int, ...] = ()
+    reduction: str = "replica"
+    eval_steps: int = 0
+    best_metric: str | None = None
+    early_stopping_patience: int = 0
     distribution_strategy: str = "auto"
     use_tpu: bool = False
     tpu_name: str | None = None
@@ -66,8 +87,10 @@ class FineTuningConfig:
     def from_flags(cls, values: flags.FlagValues) -> Self:
         """Returns the config that the parsed flags say, not yet checked."""
         given = {f.name: values[f.name].value for f in dataclasses.fields(cls)}
-        if not values["max_seq_length"].present:
-            given["max_seq_length"] = None
+        for name in ("max_seq_length", "iterations_per_loop"):
+            if not values[name].present:
+                given[name] = None
+        given["length_buckets"] = _lengths(given["length_buckets"])
         return cls(**given)
 
     @property
@@ -88,6 +111,7 @@ class FineTuningConfig:
                 f"{self.distribution_strategy}; drop one of the two."
             )
         self._check_numbers()
+        self._check_training()
         if self.warmup_proportion > 1.0:
             raise ConfigError(
                 f"Expected --warmup_proportion from 0 to 1, got "
@@ -133,19 +157,59 @@ class FineTuningConfig:
                     f"that {there} cannot; name another."
                 )
 
+    def _check_training(self) -> None:
+        if self.micro_batch_size and self.train_batch_size % self.micro_batch_size:
+            raise ConfigError(
+                f"Expected --micro_batch_size to divide --train_batch_size="
+                f"{self.train_batch_size}, got {self.micro_batch_size}; choose a "
+                "divisor."
+            )
+        for name, choices in (("precision", PRECISIONS), ("reduction", REDUCTIONS)):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"Expected --{name} to be one of {', '.join(choices)}, got "
+                    f"{getattr(self, name)!r}."
+                )
+        if self.length_buckets and self.on_tpu:
+            raise ConfigError(
+                "Expected no --length_buckets on a TPU, whose programs are made for "
+                "one shape, got some; leave it out."
+            )
+        if self.early_stopping_patience and not self.best_metric:
+            raise ConfigError(
+                "Expected --best_metric beside --early_stopping_patience, got none; "
+                "name what has to get better, for example eval_accuracy."
+            )
+        if self.do_train and not self.do_eval:
+            for name in ("eval_steps", "best_metric"):
+                if getattr(self, name):
+                    raise ConfigError(
+                        f"Expected --do_eval beside --{name}, which needs a dev set; "
+                        f"add it, or leave out --{name}."
+                    )
+
     def _check_numbers(self) -> None:
         """The bounds of the flags again: a config may be made without flags."""
         for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), 0
+            value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
-            if isinstance(value, int) and field.name != "random_seed":
-                least = 3 if field.name == "max_seq_length" else 1
+            least = _LEAST.get(field.name, 1 if isinstance(value, int) else 0)
             if not (math.isfinite(value) and value >= least):
                 raise ConfigError(
                     f"Expected --{field.name} to be a number of at least {least}, got "
                     f"{value}; correct it."
                 )
+
+
+def _lengths(texts: list[str] | None) -> tuple[int, ...]:
+    """Returns the sequence lengths that --length_buckets names."""
+    try:
+        return tuple(int(text) for text in texts or ())
+    except ValueError:
+        raise ConfigError(
+            f"Expected --length_buckets such as 32,64,128, got {','.join(texts or ())}."
+        ) from None
 
 
 def require(values: flags.FlagValues, *names: str) -> None:
@@ -229,11 +293,19 @@ def define_training_flags(values: flags.FlagValues) -> None:
         ("save_checkpoints_steps", 1000, "Steps between checkpoints."),
         (
             "iterations_per_loop",
-            1000,
-            "Steps per call of the TPU; elsewhere it is 1, for live progress.",
+            ITERATIONS_PER_LOOP,
+            "Steps per call of the device, at most. Not given: as many as take half a "
+            "second, for live progress; on a TPU the default.",
         ),
     ):
         _integer(values, name, default, help_text, at_least=1)
+    _integer(
+        values,
+        "keep_checkpoint_max",
+        5,
+        "How many of the newest checkpoints to keep; 0 for all.",
+        at_least=0,
+    )
     _float(values, "learning_rate", 5e-5, "Peak of the learning rate.")
     _float(values, "num_train_epochs", 3.0, "Passes over the training set.")
     _float(
@@ -246,6 +318,77 @@ def define_training_flags(values: flags.FlagValues) -> None:
         "What the order of examples, dropout and fresh weights are a function of.",
         at_least=0,
         at_most=2**32 - 1,  # what numpy's generator takes
+    )
+
+
+def define_memory_flags(values: flags.FlagValues) -> None:
+    """Flags that trade time for memory, or precision for both."""
+    _integer(
+        values,
+        "micro_batch_size",
+        None,
+        "Examples that a device works on at a time: gradients of these parts are added "
+        "up to those of --train_batch_size. Unset: all of its examples at once.",
+        at_least=1,
+    )
+    _bool(
+        values,
+        "recompute",
+        False,
+        "Keep only the inputs of the encoder's blocks for the backward pass, and "
+        "compute the rest of each block a second time.",
+    )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        PRECISIONS,
+        "What the layers compute in. Weights, softmax, LayerNorm statistics and losses "
+        "stay float32; float16 scales the loss.",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "length_buckets",
+        None,
+        "Sequence lengths such as 32,64,128: examples of like length share a batch, "
+        "which is padded to the bucket only.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "reduction",
+        "replica",
+        REDUCTIONS,
+        "Several devices: replica, each takes the loss of its own examples and clips "
+        "its own gradients, which are averaged, as Google's TPU code does; global, "
+        "gradients are added up and then clipped, as for one device.",
+        flag_values=values,
+    )
+
+
+def define_evaluation_flags(values: flags.FlagValues) -> None:
+    """Flags about evaluating while training."""
+    _integer(
+        values,
+        "eval_steps",
+        0,
+        "Steps between evaluations of the dev set while training, instead of one after "
+        "each epoch; 0 for that.",
+        at_least=0,
+    )
+    _string(
+        values,
+        "best_metric",
+        None,
+        "A metric of eval_results.txt, such as eval_accuracy: the checkpoint that is "
+        "best by it is kept in OUTPUT_DIR/best, and is what is evaluated, predicted "
+        "with and exported.",
+    )
+    _integer(
+        values,
+        "early_stopping_patience",
+        0,
+        "End the training after so many evaluations without a better --best_metric; 0 "
+        "for never.",
+        at_least=0,
     )
 
 
@@ -282,7 +425,7 @@ def _bool(values: Any, name: str, default: bool, text: str) -> None:
 def _integer(
     values: Any,
     name: str,
-    default: int,
+    default: int | None,
     text: str,
     at_least: int,
     at_most: int | None = None,

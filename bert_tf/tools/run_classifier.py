@@ -288,6 +288,8 @@ GROUPS = (
     Group("Model", shared.define_model_flags),
     Group("What to do", shared.define_output_flags),
     Group("Training", shared.define_training_flags),
+    Group("Evaluation while training", shared.define_evaluation_flags),
+    Group("Memory and speed", shared.define_memory_flags),
     Group("Devices", shared.define_device_flags),
 )
 

@@ -1,10 +1,12 @@
 """What a person sees of a run: progress, a summary per epoch, TensorBoard."""
 
+import math
 import os
 import sys
 import time
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from tqdm import tqdm
@@ -19,8 +21,9 @@ class TrainingReporter:
     """Progress of a training run.
 
     A bar per epoch on a terminal, else a line now and then; then one line per epoch
-    with the training means and, when given, the validation's. The same numbers go to
-    TensorBoard: `output_dir` for training, `output_dir/eval` for validation.
+    with the training means and, if it was evaluated, the validation's. The same
+    numbers go to TensorBoard: `output_dir` for training, `output_dir/eval` for
+    validation.
 
     Args:
       output_dir: Where event files go.
@@ -53,6 +56,7 @@ class TrainingReporter:
 
     def _start_epoch(self) -> None:
         self._means = _Means()
+        self._validation: dict[str, Any] = {}
         self._last_line = time.monotonic()
         if self._epoch == len(self._epoch_ends):
             return
@@ -66,11 +70,11 @@ class TrainingReporter:
             dynamic_ncols=True,
         )
 
-    def on_progress(self, step: int, count: int, scalars: dict[str, float]) -> None:
-        """Reports `count` steps that ended at `step`, with the means over them."""
+    def on_progress(self, step: int, scalars: dict[str, np.ndarray]) -> None:
+        """Reports steps that ended at `step`, with the scalars of each, `[count]`."""
+        count = len(scalars["loss"])
         self._step = step
-        self._means.add(scalars, count)
-        self._summary.add(scalars, count)
+        self._means.add(scalars)
         # The rate of the step just taken, which is what was applied.
         rate = float(self._learning_rate(step - 1))
         speed = self._means.steps_per_second() * self._batch_size
@@ -80,17 +84,9 @@ class TrainingReporter:
             refresh=False,
         )
         self._bar.update(count)
-        if step % _SUMMARY_STEPS < count or step == self._epoch_ends[-1]:
-            with self._writer.as_default():
-                for name, value in self._summary.means().items():
-                    tf.summary.scalar(name, value, step=step)
-                tf.summary.scalar("learning_rate", rate, step=step)
-                tf.summary.scalar(
-                    "examples_per_second",
-                    self._summary.steps_per_second() * self._batch_size,
-                    step=step,
-                )
-            self._summary = _Means()
+        for index in range(count):
+            self._summary.add({n: x[index : index + 1] for n, x in scalars.items()})
+            self._summarize(step - count + 1 + index, speed)
         if self._bar.disable and time.monotonic() - self._last_line > _PLAIN_INTERVAL:
             self._last_line = time.monotonic()
             end = self._epoch_ends[self._epoch]
@@ -108,22 +104,45 @@ class TrainingReporter:
                 left,
             )
 
-    def on_epoch_end(self, step: int, validation: dict[str, Any] | None) -> None:
+    def _summarize(self, step: int, speed: float) -> None:
+        """Writes a point of TensorBoard's curves, if one is due at this step."""
+        if step % _SUMMARY_STEPS and step != self._epoch_ends[-1]:
+            return
+        with self._writer.as_default():
+            for name, value in self._summary.means().items():
+                tf.summary.scalar(name, value, step=step)
+            rate = float(self._learning_rate(step - 1))
+            tf.summary.scalar("learning_rate", rate, step=step)
+            tf.summary.scalar("examples_per_second", speed, step=step)
+        self._summary = _Means()
+
+    def on_evaluation(self, step: int, metrics: dict[str, Any]) -> None:
+        """Notes the dev set's metrics; prints them unless an epoch's line will."""
+        with self._eval_writer.as_default():
+            for name, value in metrics.items():
+                tf.summary.scalar(name, value, step=step)
+        shown = {"validation loss": metrics["eval_loss"]}
+        shown |= {
+            f"validation {name.removeprefix('eval_')}": value
+            for name, value in metrics.items()
+            if name.startswith("eval_") and name != "eval_loss"
+        }
+        if (
+            self._epoch < len(self._epoch_ends)
+            and step == self._epoch_ends[self._epoch]
+        ):
+            self._validation = shown
+        else:
+            self._bar.clear()
+            logging.info("step %d: %s", step, _listed(shown))
+
+    def on_epoch_end(self, step: int) -> None:
         """Ends the epoch's bar and prints its line."""
         self._bar.close()
         means = self._means.means()
-        del means["gradient_norm"]  # for TensorBoard
-        shown = {f"train {name}": x for name, x in means.items()}
-        if validation:
-            shown["validation loss"] = validation["eval_loss"]
-            shown |= {
-                f"validation {name.removeprefix('eval_')}": value
-                for name, value in validation.items()
-                if name.startswith("eval_") and name != "eval_loss"
-            }
-            with self._eval_writer.as_default():
-                for name, value in validation.items():
-                    tf.summary.scalar(name, value, step=step)
+        for name in ("gradient_norm", "loss_scale"):  # for TensorBoard
+            means.pop(name, None)
+        shown = {f"train {name}": x for name, x in means.items()} | self._validation
         start = self._epoch_ends[self._epoch - 1] if self._epoch else 0
         part = ""
         if start < self._first_step:
@@ -134,7 +153,7 @@ class TrainingReporter:
             len(self._epoch_ends),
             step,
             part,
-            ", ".join(f"{name} {float(x):.4f}" for name, x in shown.items()),
+            _listed(shown),
         )
         self._epoch += 1
         self._start_epoch()
@@ -151,22 +170,30 @@ class _Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
         self._steps = 0
         self._start = time.monotonic()
 
-    def add(self, scalars: dict[str, float], count: int) -> None:
-        for name, value in scalars.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * count
-        self._steps += count
+    def add(self, scalars: dict[str, np.ndarray]) -> None:
+        for name, values in scalars.items():
+            # A step that float16 skips has no gradient norm.
+            finite = values[np.isfinite(values)]
+            self._sums[name] = self._sums.get(name, 0.0) + float(finite.sum())
+            self._counts[name] = self._counts.get(name, 0) + finite.size
+        self._steps += len(scalars["loss"])
 
     def mean(self, name: str) -> float:
-        return self._sums[name] / self._steps
+        return self._sums[name] / self._counts[name] if self._counts[name] else math.inf
 
     def means(self) -> dict[str, float]:
         return {name: self.mean(name) for name in self._sums}
 
     def steps_per_second(self) -> float:
         return self._steps / max(time.monotonic() - self._start, 1e-9)
+
+
+def _listed(scalars: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {float(x):.4f}" for name, x in scalars.items())
 
 
 def row_bar(desc: str, total: int) -> tqdm:

@@ -113,7 +113,7 @@ class Trainer:
         batches: tf.data.Dataset,
         *,
         num_train_steps: int,
-        on_progress: Callable[[int, int, dict[str, float]], None],
+        on_progress: Callable[[int, dict[str, np.ndarray]], None],
         steps_per_call: int | None = None,
         actions: Sequence[Action] = (),
         should_stop: Callable[[], bool] = lambda: False,
@@ -123,8 +123,8 @@ class Trainer:
         Args:
           batches: Global batches; the first is that of the optimizer's step.
           num_train_steps: The step to end at.
-          on_progress: Called after each call of the device with the step reached, how
-            many steps were taken and the means over them of `loss`, `gradient_norm`
+          on_progress: Called after each call of the device with the step reached and,
+            for each of the steps taken, `[count]`, the `loss`, the `gradient_norm`
             (before clipping) and the task's training metrics.
           steps_per_call: Steps that the device takes before the host looks again;
             fewer when an action is due earlier. None for about half a second's.
@@ -154,7 +154,7 @@ class Trainer:
             self._check_finite(step, scalars, last_loss)
             last_loss = scalars["loss"][-1]
             step += count
-            on_progress(step, count, {n: _mean(x) for n, x in scalars.items()})
+            on_progress(step, scalars)
             for action in actions:
                 if step in action.steps:
                     action.run(step)
@@ -365,9 +365,3 @@ def _plus(total: tf.Tensor, gradient: Any) -> tf.Tensor:
             total, gradient.indices[:, tf.newaxis], gradient.values
         )
     return total + gradient
-
-
-def _mean(values: np.ndarray) -> float:
-    """Returns the mean of the finite ones: a skipped step has no gradient norm."""
-    finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else math.inf

@@ -94,7 +94,7 @@ def trained(way: str) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
         data.batch(BATCH_SIZE, drop_remainder=True),
         num_train_steps=STEPS,
         steps_per_call=1,
-        on_progress=lambda step, count, scalars: seen.append(scalars),
+        on_progress=lambda step, scalars: seen.append(scalars),
     )
     variables = by_google_name(trainer.model.variables) | trainer.optimizer.slots()
     return {name: v.numpy() for name, v in variables.items()}, seen
@@ -156,7 +156,7 @@ def main() -> None:
                 for name, key_bias in (("weights", False), ("key biases", True))
             }
             figures[way]["scalars"] = max(
-                abs(a[name] / b[name] - 1)
+                abs(float(a[name][0] / b[name][0]) - 1)
                 for a, b in zip(scalars, expected_scalars, strict=True)
                 for name in a
             )

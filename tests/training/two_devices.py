@@ -64,7 +64,7 @@ def train_one_step(trainer, rows):
         data,
         num_train_steps=1,
         steps_per_call=1,
-        on_progress=lambda step, count, scalars: seen.update(scalars),
+        on_progress=lambda step, scalars: seen.update(scalars),
     )
     return seen
 
@@ -94,7 +94,7 @@ def averaged_gradients_error() -> tuple[float, float]:
     error = 0.0
     for got, one, other in zip(mirrored.optimizer.adam_m, *halves, strict=True):
         error = max(error, float(np.abs(got.numpy() - (one + other) / 2).max()))
-    return error, abs(scalars["loss"] - sum(losses) / 2)
+    return error, abs(float(scalars["loss"][0]) - sum(losses) / 2)
 
 
 def fit_error() -> float:
