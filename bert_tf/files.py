@@ -2,8 +2,6 @@
 
 import os
 
-import tensorflow as tf
-
 
 def staging_path(path: str) -> str:
     """Returns what a file or folder is called while it is written.
@@ -17,13 +15,25 @@ def staging_path(path: str) -> str:
 
 def write_file(path: str, content: str | bytes) -> None:
     """Writes a small file, replacing an existing one in a single step."""
+    import tensorflow as tf
+
     staged = staging_path(path)
     with tf.io.gfile.GFile(staged, "wb") as writer:
         writer.write(content if isinstance(content, bytes) else content.encode())
     tf.io.gfile.rename(staged, path, overwrite=True)
 
 
+def write_local_file(path: str, content: str | bytes) -> None:
+    """Does the same on this machine's own disk, without TensorFlow."""
+    staged = staging_path(path)
+    with open(staged, "wb") as writer:
+        writer.write(content if isinstance(content, bytes) else content.encode())
+    os.replace(staged, path)
+
+
 def read_bytes(path: str) -> bytes:
     """Returns a file's content."""
+    import tensorflow as tf
+
     with tf.io.gfile.GFile(path, "rb") as reader:
         return reader.read()

@@ -5,21 +5,24 @@ import shlex
 
 from absl import flags
 
-from bert_tf.tools import convert_checkpoint, run_classifier
+from bert_tf.tools import convert_checkpoint, plot, run_classifier, sweep
 from bert_tf.tools.command_line import all_flags
 from tests.programs import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_table_of_flags_is_the_programs():
-    values = all_flags(run_classifier.GROUPS)
-    table = re.findall(
-        r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|",
-        (ROOT / "docs" / "flags.md").read_text(),
-        re.M,
+def table(page):
+    """Returns `{flag: default}` of a page's tables of flags."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| (?:`(.*?)`)? ?\|", (ROOT / "docs" / page).read_text(), re.M
     )
-    assert dict(table) == {
+    return dict(rows)
+
+
+def defaults(values):
+    """Returns `{flag: default}` of a program."""
+    return {
         name: ""
         if values[name].default is None
         else values[name].default_as_str.strip("'")
@@ -28,13 +31,24 @@ def test_the_table_of_flags_is_the_programs():
     }
 
 
+def test_the_table_of_flags_is_the_programs():
+    assert table("flags.md") == defaults(all_flags(run_classifier.GROUPS))
+
+
+def test_the_tables_of_sweep_and_plot_are_the_programs():
+    values = flags.FlagValues()
+    for group in (sweep.GRID, *plot.GROUPS):
+        group.define(values)
+    assert table("sweep.md") == defaults(values)
+
+
 def commands():
     """Yields the `bert-tf` and `run_classifier.py` commands of all pages."""
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
         for block in re.findall(r"```sh\n(.*?)```", text, re.S):
             for line in block.splitlines():
-                found = re.match(r"(?:bert-tf|python) +(\w+)(?:\.py)? +(--.*)", line)
+                found = re.match(r"(?:bert-tf|python) +(\w+)(?:\.py)? +(.*)", line)
                 if found:
                     yield page.name, found[1], shlex.split(found[2], comments=True)
 
@@ -42,6 +56,8 @@ def commands():
 def test_the_docs_commands_parse():
     tools = {
         "run_classifier": run_classifier.GROUPS,
+        "sweep": sweep.GROUPS,
+        "plot": plot.GROUPS,
         "convert_checkpoint": convert_checkpoint.GROUPS,
     }
     seen = set()
@@ -51,7 +67,7 @@ def test_the_docs_commands_parse():
             rest = values([tool, *arguments])
         except flags.Error as error:
             raise AssertionError(f"{page}: {error}") from error
-        assert rest == [tool], f"{page}: {rest}"
+        assert (len(rest) > 1) == (tool == "plot"), f"{page}: {rest}"
         seen.add(tool)
     assert seen == set(tools)
 

@@ -42,9 +42,10 @@ def run_tool(
     name: str,
     summary: str,
     groups: Sequence[Group],
-    main: Callable[[flags.FlagValues], None],
+    main: Callable[..., None],
     argv: Sequence[str] | None = None,
     after_interrupt: str = "",
+    positional: str = "",
 ) -> int:
     """Parses the flags and runs `main` with them.
 
@@ -52,10 +53,13 @@ def run_tool(
       name: What the tool is called.
       summary: Its help text's first paragraph.
       groups: Its flags. Each call has its own, so tools do not collide in a process.
-      main: The work. Its ConfigError, CheckpointError, DataError or failed file
+      main: The work, called with the parsed flags and then with each argument that is
+        no flag. Its ConfigError, CheckpointError, DataError or failed file
         access becomes one line on stderr.
       argv: Arguments without the program's name; those of this process if None.
       after_interrupt: What to tell whoever pressed Ctrl-C.
+      positional: What the arguments that are no flags are, such as `RUN_DIR...`. There
+        must be one or more; by default there must be none.
 
     Returns:
       The exit code: 0, or 1 after an error, or 130 after Ctrl-C.
@@ -65,14 +69,16 @@ def run_tool(
     try:
         rest = values([name, *(sys.argv[1:] if argv is None else argv)])[1:]
         if values.help:
-            print(_help_text(name, summary, groups))
+            print(_help_text(name, summary, groups, positional))
             return 0
-        if rest:
+        if positional and not rest:
+            raise ConfigError(f"Expected {positional}, got none; name one.")
+        if rest and not positional:
             raise ConfigError(
                 f"Expected only flags, got {rest[0]!r}; flags are written --name=value."
             )
         logging.set_verbosity(values.verbosity)
-        main(values)
+        main(values, *rest)
     except KeyboardInterrupt:
         _last_line(name, f"interrupted{after_interrupt}.")
         return 130
@@ -151,8 +157,11 @@ class _PlainFormatter(python_logging.Formatter):
 COMMON = Group("Other", _define_common)
 
 
-def _help_text(name: str, summary: str, groups: Sequence[Group]) -> str:
-    lines = [f"bert-tf {name} --FLAG=VALUE ...", "", *textwrap.wrap(summary, 80)]
+def _help_text(
+    name: str, summary: str, groups: Sequence[Group], positional: str
+) -> str:
+    usage = " ".join(filter(None, ["bert-tf", name, positional, "--FLAG=VALUE ..."]))
+    lines = [usage, "", *textwrap.wrap(summary, 80)]
     for group in [*groups, COMMON]:
         lines += ["", f"{group.title}:"]
         values = flags.FlagValues()

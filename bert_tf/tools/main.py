@@ -8,6 +8,8 @@ from bert_tf.version import __version__
 # Name of the tool's module -> its line in the overview.
 TOOLS = {
     "run_classifier": "fine-tune, evaluate, predict with and export a classifier",
+    "sweep": "fine-tune once per point of a grid, and say which point is best",
+    "plot": "draw the training curves of runs as one picture",
     "convert_checkpoint": "turn a Hugging Face BERT folder into Google's layout",
 }
 
