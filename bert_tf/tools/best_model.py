@@ -7,8 +7,9 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from bert_tf.errors import ConfigError
+from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.files import read_bytes, write_file
+from bert_tf.tools.run_folder import RunFolder
 
 # Endings of the names of metrics that get better as they fall.
 _FALLING = ("loss", "mse")
@@ -86,6 +87,26 @@ class BestModel:
         # Last: a run that is killed before it makes this evaluation again.
         text = json.dumps({str(n): found for n, found in self._evaluations.items()})
         write_file(self._path, text + "\n")
+
+
+def best_folder(folder: RunFolder) -> RunFolder:
+    """Returns the folder of a run's best checkpoint, which need not exist yet."""
+    return RunFolder(folder.file("best"))
+
+
+def find_best(folder: RunFolder) -> str:
+    """Returns the prefix of the best checkpoint of a run with `--best_metric`.
+
+    Raises:
+      CheckpointError: There is none.
+    """
+    best = best_folder(folder)
+    if best.checkpoint is None:
+        raise CheckpointError(
+            f"Expected the best checkpoint of a run in {best.path}, found none; train "
+            "with --best_metric, or leave it out."
+        )
+    return best.checkpoint
 
 
 def _read(path: str) -> dict[int, dict[str, float]]:

@@ -1,9 +1,7 @@
 """One fine-tuning run: train, evaluate, predict, export, continue where it stopped."""
 
-import contextlib
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -31,14 +29,13 @@ from bert_tf.tokenization import (
     check_vocab,
     validate_case_matches_checkpoint,
 )
-from bert_tf.tools.best_model import BestModel
-from bert_tf.tools.flags import ITERATIONS_PER_LOOP, FineTuningConfig
+from bert_tf.tools.best_model import find_best
+from bert_tf.tools.flags import FineTuningConfig
 from bert_tf.tools.run_folder import RunFolder
-from bert_tf.tools.termination import Termination
+from bert_tf.tools.training_run import TrainingRun
 from bert_tf.training.distribution import create_strategy
-from bert_tf.training.reporting import TrainingReporter, row_bar
+from bert_tf.training.reporting import row_bar
 from bert_tf.training.trainer import (
-    Action,
     Trainer,
     check_batch_size,
     check_micro_batch_size,
@@ -52,11 +49,6 @@ _POLICIES = {
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
-_BEST = "best"
-
-
-class _Terminated(Exception):
-    """SIGTERM came while the dev set was evaluated."""
 
 
 def load_model_files(
@@ -139,7 +131,6 @@ class FineTuningRun:
         self.folder = folder
         self._note = self._check_folder()
         self._validated: dict[int, dict[str, Any]] = {}
-        self._saved_step: int | None = None
         keras.utils.set_random_seed(config.random_seed)
         self.strategy = create_strategy(
             config.distribution_strategy,
@@ -168,15 +159,6 @@ class FineTuningRun:
             micro_batch_size=config.micro_batch_size,
             reduction=config.reduction,
         )
-        self._best: BestModel | None = None
-        if config.do_train and config.best_metric:
-            self._best = BestModel(
-                folder.file("evaluations.json"),
-                config.best_metric,
-                config.early_stopping_patience,
-                self.step,
-                self._save_best,
-            )
 
     def run(self) -> None:
         """Does what the flags ask for, in the order of the release."""
@@ -186,11 +168,8 @@ class FineTuningRun:
             self._describe(self.folder)
         if "eval" in self.examples:
             self._write_records("eval", config.eval_batch_size)
-        if config.do_train:
-            if not self._train():
-                return
-            if self._best is not None:
-                self._load_best()
+        if config.do_train and not self._train():
+            return
         if config.do_eval:
             self._evaluate()
         if config.do_predict:
@@ -298,7 +277,7 @@ class FineTuningRun:
         """
         newest = self.folder.checkpoint
         if self.config.best_metric and not self.config.do_train:
-            newest = self._best_checkpoint()
+            newest = find_best(self.folder)
         if newest is not None:
             return self._restore_from_folder(newest)
         if not self.config.init_checkpoint:
@@ -332,7 +311,6 @@ class FineTuningRun:
                 "--init_checkpoint and use another --output_dir."
             )
         step = checkpoint.CheckpointReader(newest).step() or 0
-        self._saved_step = step
         verb = "continuing from" if self.config.do_train else "using"
         logging.info("%s step %d: %s", verb, step, report)
         return step
@@ -341,16 +319,6 @@ class FineTuningRun:
         """Returns what checkpoints of a run in another precision lack."""
         scale = self.optimizer and self.optimizer.loss_scale
         return list(scale.named()) if scale else []
-
-    def _best_checkpoint(self) -> str:
-        folder = self.folder.file(_BEST)
-        newest = checkpoint.latest_checkpoint(folder)
-        if newest is None:
-            raise CheckpointError(
-                f"Expected the best checkpoint of a run in {folder}, found none; train "
-                "with --best_metric, or leave it out."
-            )
-        return newest
 
     # From here on, things are written.
 
@@ -363,128 +331,39 @@ class FineTuningRun:
         )
 
     def _train(self) -> bool:
-        """Trains, from where the folder's checkpoint is; False if SIGTERM ended it."""
+        """Trains on from where the weights are; False if SIGTERM ended it."""
         config = self.config
-        if self._gave_up:
-            self._log_early_stop()
-            return True
-        if self.step >= self.num_train_steps:
-            logging.info(
-                "training is complete: step %d of %d was reached before",
-                self.step,
-                self.num_train_steps,
-            )
-            return True
-        self._write_records("train", config.train_batch_size)
         count = len(self.examples["train"])
-        epoch_ends = _epoch_ends(count, config.train_batch_size, self.num_train_steps)
-        evaluated = epoch_ends
-        if config.eval_steps:
-            evaluated = self._multiples(config.eval_steps)
-        reporter = TrainingReporter(
-            config.output_dir,
-            epoch_ends,
+        training = TrainingRun(
+            config,
+            self.trainer,
+            self.folder,
+            _epoch_ends(count, config.train_batch_size, self.num_train_steps),
             self.step,
-            config.train_batch_size,
-            self.optimizer.learning_rate_at,
+            self._describe,
+            self._validate if "eval" in self.examples else None,
         )
-
-        def check_termination() -> None:
-            if termination.requested:
-                raise _Terminated
-
-        def evaluate(step: int) -> None:
-            metrics = self._validate(step, check_termination)
-            reporter.on_evaluation(step, metrics)
-            if self._best is not None:
-                self._best.add(step, metrics)
-
-        actions = [
-            Action(epoch_ends, reporter.on_epoch_end),
-            Action(self._multiples(config.save_checkpoints_steps), self._save),
-        ]
-        if "eval" in self.examples:
-            # First: a run that is continued goes on behind its checkpoint.
-            actions.insert(0, Action(evaluated, evaluate))
-        per_call = ITERATIONS_PER_LOOP if config.on_tpu else None
-        with Termination() as termination, contextlib.closing(reporter):
-            try:
-                # SIGTERM may have come while this step was evaluated.
-                missed = self._best is not None and self.step not in self._best
-                if missed and self.step in evaluated:
-                    evaluate(self.step)
-                self.step = self.trainer.train(
-                    training_batches(
-                        self.folder.file("train.tf_record"),
-                        self.task.feature_spec,
-                        batch_size=config.train_batch_size,
-                        random_seed=config.random_seed,
-                        start_step=self.step,
-                        length_buckets=self.length_buckets,
-                    ),
-                    num_train_steps=self.num_train_steps,
-                    steps_per_call=config.iterations_per_loop or per_call,
-                    on_progress=reporter.on_progress,
-                    actions=actions,
-                    should_stop=lambda: termination.requested or self._gave_up,
+        if not training.is_over():
+            self._write_records("train", config.train_batch_size)
+            ended = training.run(
+                training_batches(
+                    self.folder.file("train.tf_record"),
+                    self.task.feature_spec,
+                    batch_size=config.train_batch_size,
+                    random_seed=config.random_seed,
+                    start_step=self.step,
+                    length_buckets=self.length_buckets,
                 )
-            except _Terminated:
-                self.step = self.trainer.step
-            if self.step != self._saved_step:
-                self._save(self.step)
-        if termination.requested:
-            logging.info(
-                "ended by SIGTERM at step %d of %d, saved as %s; the same command goes "
-                "on from there",
-                self.step,
-                self.num_train_steps,
-                self.folder.file(f"model.ckpt-{self.step}"),
             )
-            return False
-        if self._gave_up:
-            self._log_early_stop()
+            if not ended:
+                return False
+        self.step = training.step
+        if training.best is not None:
+            best = find_best(self.folder)
+            checkpoint.load_checkpoint(self.model, best)
+            self.step = checkpoint.CheckpointReader(best).step() or 0
+            logging.info("using the best model: %s", training.best)
         return True
-
-    @property
-    def _gave_up(self) -> bool:
-        return self._best is not None and self._best.gave_up
-
-    def _log_early_stop(self) -> None:
-        logging.info(
-            "training ended early, at step %d of %d: %d evaluations were no better "
-            "than %s",
-            self.step,
-            self.num_train_steps,
-            self.config.early_stopping_patience,
-            self._best,
-        )
-
-    def _multiples(self, every: int) -> list[int]:
-        """Returns every so many steps, and the last."""
-        return [*range(every, self.num_train_steps, every), self.num_train_steps]
-
-    def _save(self, step: int) -> None:
-        checkpoint.save_checkpoint(
-            self.model, self.folder.file(f"model.ckpt-{step}"), self.optimizer
-        )
-        self._saved_step = step
-        if self.config.keep_checkpoint_max:
-            checkpoint.keep_newest(
-                self.config.output_dir, self.config.keep_checkpoint_max
-            )
-
-    def _save_best(self, step: int) -> None:
-        folder = self.folder.file(_BEST)
-        prefix = os.path.join(folder, f"model.ckpt-{step}")
-        checkpoint.save_checkpoint(self.model, prefix, step=step)
-        checkpoint.keep_newest(folder, 1)
-        self._describe(RunFolder(folder))
-
-    def _load_best(self) -> None:
-        best = self._best_checkpoint()
-        checkpoint.load_checkpoint(self.model, best)
-        self.step = checkpoint.CheckpointReader(best).step() or 0
-        logging.info("using the best model: %s", self._best)
 
     def _describe(self, folder: RunFolder) -> None:
         config = self.config

@@ -4,6 +4,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -116,7 +117,7 @@ class TrainingReporter:
             tf.summary.scalar("examples_per_second", speed, step=step)
         self._summary = _Means()
 
-    def on_evaluation(self, step: int, metrics: dict[str, Any]) -> None:
+    def on_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Notes the dev set's metrics; prints them unless an epoch's line will."""
         with self._eval_writer.as_default():
             for name, value in metrics.items():

@@ -1,0 +1,187 @@
+"""The training of an output folder: its checkpoints, its evaluations, and its end."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import checkpoint
+from bert_tf.tools.best_model import BestModel, best_folder
+from bert_tf.tools.flags import ITERATIONS_PER_LOOP, FineTuningConfig
+from bert_tf.tools.run_folder import RunFolder
+from bert_tf.tools.termination import Termination
+from bert_tf.training.reporting import TrainingReporter
+from bert_tf.training.trainer import Action, Trainer
+
+
+class _Terminated(Exception):
+    """SIGTERM came while the dev set was evaluated."""
+
+
+class TrainingRun:
+    """Trains into a folder until the last step, no better model, or SIGTERM.
+
+    Args:
+      config: The flags.
+      trainer: With model and optimizer as they are at `step`.
+      folder: Where checkpoints go.
+      epoch_ends: The steps at which epochs end; the last is the end of the training.
+      step: The step to go on from.
+      describe: Called with a folder that holds a checkpoint, to put beside it what
+        else is needed to use it.
+      validate: Returns the metrics of the dev set at a step; it calls its second
+        argument between batches. None where there is no dev set.
+
+    Attributes:
+      step: The step reached.
+      best: Which evaluation was the best; None without `--best_metric`.
+    """
+
+    def __init__(
+        self,
+        config: FineTuningConfig,
+        trainer: Trainer,
+        folder: RunFolder,
+        epoch_ends: Sequence[int],
+        step: int,
+        describe: Callable[[RunFolder], None],
+        validate: Callable[[int, Callable[[], None]], Mapping[str, Any]] | None,
+    ):
+        self.step = step
+        self._config = config
+        self._trainer = trainer
+        self._folder = folder
+        self._epoch_ends = list(epoch_ends)
+        self._last_step = self._epoch_ends[-1]
+        self._saved_step = step
+        self._describe = describe
+        self._validate = validate
+        self._termination = Termination()
+        self._reporter: TrainingReporter
+        self.best: BestModel | None = None
+        if config.best_metric:
+            self.best = BestModel(
+                folder.file("evaluations.json"),
+                config.best_metric,
+                config.early_stopping_patience,
+                step,
+                self._save_best,
+            )
+
+    def is_over(self) -> bool:
+        """Returns whether there is nothing left to train, and says so."""
+        if self._gave_up():
+            self._log_early_end()
+        elif self.step >= self._last_step:
+            logging.info(
+                "training is complete: step %d of %d was reached before",
+                self.step,
+                self._last_step,
+            )
+        return self._gave_up() or self.step >= self._last_step
+
+    def run(self, batches: tf.data.Dataset) -> bool:
+        """Trains on `batches`, the first being that of `step`.
+
+        Returns:
+          Whether the training is over; False if SIGTERM ended it.
+        """
+        config = self._config
+        evaluated = self._epoch_ends
+        if config.eval_steps:
+            evaluated = self._multiples(config.eval_steps)
+        self._reporter = TrainingReporter(
+            config.output_dir,
+            self._epoch_ends,
+            self.step,
+            config.train_batch_size,
+            self._trainer.optimizer.learning_rate_at,
+        )
+        actions = [
+            Action(self._epoch_ends, self._reporter.on_epoch_end),
+            Action(self._multiples(config.save_checkpoints_steps), self._save),
+        ]
+        if self._validate is not None:
+            # First: a run that is continued goes on behind its checkpoint.
+            actions.insert(0, Action(evaluated, self._evaluate))
+        steps_per_call = config.iterations_per_loop
+        if steps_per_call is None and config.on_tpu:
+            steps_per_call = ITERATIONS_PER_LOOP
+        with self._termination, contextlib.closing(self._reporter):
+            try:
+                # SIGTERM may have come while this step was evaluated.
+                missed = self.best is not None and self.step not in self.best
+                if missed and self.step in evaluated:
+                    self._evaluate(self.step)
+                self._trainer.train(
+                    batches,
+                    num_train_steps=self._last_step,
+                    steps_per_call=steps_per_call,
+                    on_progress=self._reporter.on_progress,
+                    actions=actions,
+                    should_stop=lambda: self._termination.requested or self._gave_up(),
+                )
+            except _Terminated:
+                pass
+            self.step = self._trainer.step
+            if self.step != self._saved_step:
+                self._save(self.step)
+        if self._termination.requested:
+            logging.info(
+                "ended by SIGTERM at step %d of %d, saved as %s; the same command goes "
+                "on from there",
+                self.step,
+                self._last_step,
+                self._folder.file(f"model.ckpt-{self.step}"),
+            )
+            return False
+        if self._gave_up():
+            self._log_early_end()
+        return True
+
+    def _multiples(self, every: int) -> list[int]:
+        """Returns every so many steps, and the last."""
+        return [*range(every, self._last_step, every), self._last_step]
+
+    def _evaluate(self, step: int) -> None:
+        def check_termination() -> None:
+            if self._termination.requested:
+                raise _Terminated
+
+        assert self._validate is not None
+        metrics = self._validate(step, check_termination)
+        self._reporter.on_evaluation(step, metrics)
+        if self.best is not None:
+            self.best.add(step, metrics)
+
+    def _save(self, step: int) -> None:
+        checkpoint.save_checkpoint(
+            self._trainer.model,
+            self._folder.file(f"model.ckpt-{step}"),
+            self._trainer.optimizer,
+        )
+        self._saved_step = step
+        if self._config.keep_checkpoint_max:
+            checkpoint.keep_newest(self._folder.path, self._config.keep_checkpoint_max)
+
+    def _save_best(self, step: int) -> None:
+        folder = best_folder(self._folder)
+        prefix = folder.file(f"model.ckpt-{step}")
+        checkpoint.save_checkpoint(self._trainer.model, prefix, step=step)
+        checkpoint.keep_newest(folder.path, 1)
+        self._describe(folder)
+
+    def _gave_up(self) -> bool:
+        return self.best is not None and self.best.gave_up
+
+    def _log_early_end(self) -> None:
+        logging.info(
+            "training ended early, at step %d of %d: %d evaluations were no better "
+            "than %s",
+            self.step,
+            self._last_step,
+            self._config.early_stopping_patience,
+            self.best,
+        )
