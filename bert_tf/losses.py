@@ -23,6 +23,20 @@ def cross_entropy(logits: Any, labels: Any) -> Any:
     return -ops.sum(one_hot * log_probs, axis=-1)
 
 
+def sigmoid_cross_entropy(logits: Any, labels: Any) -> Any:
+    """Returns the binary cross entropy of each label for itself, in nats.
+
+    Args:
+      logits: float `[..., L]`; the loss is taken in float32.
+      labels: 0 or 1, `[..., L]`.
+
+    Returns:
+      float32 `[..., L]`.
+    """
+    logits = ops.cast(logits, "float32")
+    return ops.softplus(logits) - logits * ops.cast(labels, "float32")
+
+
 def pretraining_loss(outputs: dict[str, Any], features: dict[str, Any]) -> dict:
     """The masked-LM and next-sentence losses of a batch.
 

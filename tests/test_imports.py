@@ -21,6 +21,7 @@ LAYERS = (
         "checkpoint",
         "optimization",
         "losses",
+        "metrics",
         "interchange",
     },
     {"tasks"},

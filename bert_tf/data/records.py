@@ -15,8 +15,14 @@ from bert_tf.files import staging_path
 FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
 
 
-def classification_features(max_seq_length: int) -> FeatureSpec:
+def classification_features(
+    max_seq_length: int, label_ids: tf.io.FixedLenFeature | None = None
+) -> FeatureSpec:
     """The features of `run_classifier.py`, by name.
+
+    Args:
+      max_seq_length: Pieces per example.
+      label_ids: Type and shape of the label, if it is not one id.
 
     Source: `file_based_input_fn_builder` in run_classifier.py of the release.
     """
@@ -26,7 +32,7 @@ def classification_features(max_seq_length: int) -> FeatureSpec:
         "input_ids": sequence,
         "input_mask": sequence,
         "segment_ids": sequence,
-        "label_ids": scalar,
+        "label_ids": label_ids or scalar,
         "is_real_example": scalar,
     }
 

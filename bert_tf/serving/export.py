@@ -10,7 +10,7 @@ from bert_tf.tasks.classification import ClassificationTask
 
 
 class _ClassifierModule(tf.Module):
-    """Texts to label names and probabilities."""
+    """Texts to what the task's kind of label says of them."""
 
     def __init__(self, task: ClassificationTask, model: Any):
         super().__init__()
@@ -22,7 +22,7 @@ class _ClassifierModule(tf.Module):
         # runs.
         self._weights = [v.value for v in self._model.variables]
         self._tokenizer = task.tokenizer
-        self._labels = task.labels
+        self._kind = task.kind
         self._max_seq_length = task.max_seq_length
         signature = {"text_a": tf.TensorSpec([None], tf.string, name="text_a")}
         if task.is_pair:
@@ -35,14 +35,7 @@ class _ClassifierModule(tf.Module):
         features = self._tokenizer.pack(
             text_a, text_b, self._max_seq_length, pad_to_max=False
         )
-        probabilities = tf.nn.softmax(self._model(features), axis=-1)
-        labels = tf.constant(self._labels)
-        return {
-            "label": tf.gather(labels, tf.argmax(probabilities, axis=-1)),
-            # A row each, since TF Serving's row format wants one batch dimension.
-            "labels": tf.tile(labels[None], [tf.shape(probabilities)[0], 1]),
-            "probabilities": probabilities,
-        }
+        return self._kind.serve(self._model(features))
 
 
 def export_classifier(task: ClassificationTask, model: Any, export_dir: str) -> str:
@@ -50,8 +43,10 @@ def export_classifier(task: ClassificationTask, model: Any, export_dir: str) -> 
 
     `serving_default` takes `text_a` `[n]` (pair tasks: also `text_b` `[n]`, empty
     strings for none) and returns `label` `[n]`, the name of the likeliest; `labels`
-    `[n, L]`, all names; `probabilities` float32 `[n, L]`. A batch is padded to its
-    longest row, at most to the length that the model was trained with.
+    `[n, L]`, all names; `probabilities` float32 `[n, L]`. Where a text can have several
+    labels there is no `label`; where labels are numbers there is only `score` float32
+    `[n]`. A batch is padded to its longest row, at most to the length that the model
+    was trained with.
 
     Args:
       task: Labels, tokenizer and length.

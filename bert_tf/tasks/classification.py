@@ -11,13 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from bert_tf.config import BertConfig
 from bert_tf.data.records import FeatureSpec, classification_features
-from bert_tf.errors import DataError
-from bert_tf.losses import cross_entropy
 from bert_tf.modeling import BertClassifier
+from bert_tf.tasks.label_kind import SEPARATOR, Label
+from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tasks.table_files import read_table
 from bert_tf.tasks.task import Task
 from bert_tf.tokenization import GraphTokenizer
@@ -34,14 +33,15 @@ class InputExample:
       guid: Unique id.
       text_a: The first text.
       text_b: The second text of a pair task; None or empty for none.
-      label: The label; any valid one for examples to predict.
+      label: The label: a name, a list of names, or a number; any valid one for
+        examples to predict.
       source: Where it was read, `FILE, line N`, for error messages.
     """
 
     guid: str
     text_a: str
     text_b: str | None = None
-    label: str | None = None
+    label: Label = None
     source: str | None = None
 
 
@@ -64,7 +64,10 @@ class DataProcessor:
         raise NotImplementedError
 
     def get_labels(self) -> list[str]:
-        """Returns all labels; a label's id is its place in this list."""
+        """Returns all labels; a label's id is its place in this list.
+
+        Where labels are numbers to predict, it is not asked.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -74,18 +77,18 @@ class DataProcessor:
 
 
 class ClassificationTask(Task):
-    """A text, or pair, to one of a list of labels.
+    """A text, or pair, to its label.
 
     Args:
       name: Of the task, for messages.
       config: The architecture.
       tokenizer: Of the checkpoint's vocabulary.
-      labels: All labels, in the order of their ids.
+      labels: All labels, in the order of their ids; none where they are numbers.
       max_seq_length: Pieces per example, special ones included.
       is_pair: Whether examples have a second text; decides what an export asks for.
+      label_kind: One of `KINDS`: one of the labels, any of them, or a number.
+      label_separator: What stands between several labels of one row.
     """
-
-    train_metric_names = ("accuracy",)
 
     def __init__(
         self,
@@ -95,31 +98,41 @@ class ClassificationTask(Task):
         labels: Sequence[str],
         max_seq_length: int,
         is_pair: bool,
+        label_kind: str = "single",
+        label_separator: str = SEPARATOR,
     ):
         self.name = name
         self.config = config
         self.tokenizer = tokenizer
-        self.labels = [str(label) for label in labels]
+        self.kind = KINDS[label_kind](labels, label_separator)
+        self.labels = self.kind.labels
+        self.train_metric_names = self.kind.train_metric_names
         self.max_seq_length = max_seq_length
         self.is_pair = is_pair
 
     @property
     def feature_spec(self) -> FeatureSpec:
-        return classification_features(self.max_seq_length)
+        return classification_features(self.max_seq_length, self.kind.feature)
 
     def create_model(self, **options: Any) -> keras.Model:
-        return BertClassifier(self.config, len(self.labels), **options)
+        return BertClassifier(self.config, self.kind.num_outputs, **options)
 
     def check_labels(self, examples: Sequence[InputExample]) -> None:
         """Raises a DataError that names an example whose label the task lacks."""
-        known = set(self.labels)
         for example in examples:
-            if str(example.label) not in known:
-                raise DataError(
-                    f"Expected one of the labels {', '.join(self.labels)}, got "
-                    f"{example.label!r} in {example.source or example.guid}; correct "
-                    "the label, or train on a file that holds it."
-                )
+            self.kind.encode(example.label, example.source or example.guid)
+
+    def balance(self, examples: Sequence[InputExample]) -> None:
+        """Makes rare labels of the training examples count like common ones.
+
+        In training only: the losses of an evaluation stay comparable.
+
+        Raises:
+          DataError: A label does not occur, or is none of the task's.
+          ConfigError: Labels are numbers.
+        """
+        self.check_labels(examples)
+        self.kind = self.kind.balanced([example.label for example in examples])
 
     def features(
         self, examples: Sequence[InputExample]
@@ -128,7 +141,6 @@ class ClassificationTask(Task):
 
         Source: `convert_single_example` in run_classifier.py of the release.
         """
-        label_ids = {label: index for index, label in enumerate(self.labels)}
         for start in range(0, len(examples), _ROWS_AT_A_TIME):
             rows = examples[start : start + _ROWS_AT_A_TIME]
             packed = self._pack(
@@ -137,7 +149,7 @@ class ClassificationTask(Task):
             )
             yield {
                 **{name: x.numpy() for name, x in packed.items()},
-                "label_ids": np.array([label_ids[str(row.label)] for row in rows]),
+                "label_ids": np.array([self.kind.encode(row.label) for row in rows]),
                 "is_real_example": np.ones(len(rows), np.int64),
             }
 
@@ -148,35 +160,26 @@ class ClassificationTask(Task):
         return self.tokenizer.pack(text_a, text_b, self.max_seq_length)
 
     def sums(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        label_ids = batch["label_ids"]
-        correct = ops.equal(ops.argmax(outputs, axis=-1), ops.cast(label_ids, "int32"))
-        return {
-            "loss": ops.sum(cross_entropy(outputs, label_ids)),
-            "accuracy": ops.sum(ops.cast(correct, "float32")),
-        }
+        return self.kind.sums(outputs, batch["label_ids"])
 
     def weights(self, batch: dict[str, Any]) -> dict[str, Any]:
-        rows = ops.sum(ops.ones_like(batch["label_ids"], dtype="float32"))
-        return {"loss": rows, "accuracy": rows}
+        return self.kind.weights(batch["label_ids"])
 
     def per_example(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        return {
-            "loss": cross_entropy(outputs, batch["label_ids"]),
-            "probabilities": ops.softmax(outputs, axis=-1),
-            "label_ids": batch["label_ids"],
-        }
+        return {"logits": outputs, "label_ids": batch["label_ids"]}
 
     def metrics(
         self, rows: dict[str, np.ndarray], batch_size: int
     ) -> dict[str, np.floating]:
-        correct = rows["probabilities"].argmax(axis=-1) == rows["label_ids"]
-        starts = range(0, len(correct), batch_size)
-        batch_losses = [rows["loss"][s : s + batch_size].mean() for s in starts]
-        return {
-            "eval_accuracy": np.float32(correct.mean()),
-            "eval_loss": np.float32(rows["loss"].mean()),
-            "loss": np.float32(np.mean(batch_losses)),
+        logits, label_ids = rows["logits"], rows["label_ids"]
+        losses = self.kind.losses(logits, label_ids)
+        starts = range(0, len(losses), batch_size)
+        found = {
+            **self.kind.scores(self.kind.predict(logits), label_ids),
+            "eval_loss": losses.mean(),
+            "loss": np.mean([losses[s : s + batch_size].mean() for s in starts]),
         }
+        return {name: np.float32(value) for name, value in found.items()}
 
 
 def _encoded(text: str | bytes | None) -> bytes:

@@ -13,6 +13,8 @@ import tensorflow as tf
 from bert_tf.errors import DataError
 from bert_tf.files import read_bytes
 from bert_tf.tasks.classification import DataProcessor, InputExample
+from bert_tf.tasks.label_kind import SEPARATOR
+from bert_tf.tasks.label_kinds import KINDS, find_kind
 from bert_tf.tasks.table_files import file_format, read_json_lines, read_table
 
 
@@ -46,6 +48,9 @@ class CustomProcessor(DataProcessor):
       dev_fraction: Share of the training file that serves as dev set when there is
         no dev file.
       random_seed: Which rows these are.
+      label_kind: `single`, `multi` or `regression`; found from the training file if
+        `auto`.
+      label_separator: Between the labels of one field of a table, for `multi`.
     """
 
     def __init__(
@@ -55,12 +60,16 @@ class CustomProcessor(DataProcessor):
         labels: list[str] | None = None,
         dev_fraction: float = 0.0,
         random_seed: int = 12345,
+        label_kind: str = "auto",
+        label_separator: str = SEPARATOR,
     ):
         self.columns = columns
         self.files = files or {}
         self.dev_fraction = dev_fraction
         self.random_seed = random_seed
         self.is_pair = columns.text_b is not None
+        self.label_kind = label_kind
+        self.label_separator = label_separator
         self._labels = labels
         self._train_file: list[InputExample] | None = None
 
@@ -77,7 +86,7 @@ class CustomProcessor(DataProcessor):
                     f"Expected a dev file such as {os.path.join(data_dir, 'dev.tsv')}, "
                     "found none; name it with --dev_file, or set --dev_fraction."
                 )
-            return list(self._read(path, "dev", labelled=True))
+            return self._read_labelled(path, "dev")[0]
         examples = self._read_train_file(data_dir)
         held_out = self._held_out(data_dir, len(examples))
         return [examples[index] for index in sorted(held_out)]
@@ -90,7 +99,8 @@ class CustomProcessor(DataProcessor):
                 f"{os.path.join(data_dir, 'test.tsv')}, found none; name it with "
                 "--test_file."
             )
-        placeholder = self.get_labels()[0]
+        kind = "single" if self.label_kind == "auto" else self.label_kind
+        placeholder = KINDS[kind](self.get_labels()).placeholder
         return [
             dataclasses.replace(example, label=placeholder)
             for example in self._read(path, "test", labelled=False)
@@ -113,16 +123,35 @@ class CustomProcessor(DataProcessor):
                     f"{os.path.join(data_dir, 'train.tsv')}, found none; name it with "
                     "--train_file."
                 )
-            self._train_file = list(self._read(path, "train", labelled=True))
+            examples, self.label_kind = self._read_labelled(path, "train")
             if self._labels is None:
-                self._labels = sorted({str(x.label) for x in self._train_file})
-            if len(self._labels) < 2:
-                raise DataError(
-                    f"Expected at least two labels in {path}, found only "
-                    f"{self._labels[0]!r}; is --label={self.columns.label} the right "
-                    "column?"
-                )
+                kind = KINDS[self.label_kind]
+                found = kind.names_in(x.label for x in examples)
+                if len(found) < 2:
+                    raise DataError(
+                        f"Expected at least two labels in {path}, found only "
+                        f"{', '.join(map(repr, found)) or 'empty ones'}; is "
+                        f"--label={self.columns.label} the right column?"
+                    )
+                self._labels = found if kind.has_labels else []
+            self._train_file = examples
         return self._train_file
+
+    def _read_labelled(
+        self, path: str, set_type: str
+    ) -> tuple[list[InputExample], str]:
+        """Returns examples with labels as their kind has them, and this kind."""
+        examples = list(self._read(path, set_type, labelled=True))
+        is_table = file_format(path, self.columns.file_format) != "jsonl"
+        kind = self.label_kind
+        if kind == "auto":
+            separator = self.label_separator if is_table else None
+            kind = find_kind([x.label for x in examples], separator)
+        for example in examples:
+            example.label = KINDS[kind].from_file(
+                example.label, example.source or "", self.label_separator, is_table
+            )
+        return examples, kind
 
     def _held_out(self, data_dir: str, count: int) -> set[int]:
         """Returns which rows of the training file are the dev set."""
@@ -173,11 +202,6 @@ class CustomProcessor(DataProcessor):
         for index, (get, source) in enumerate(rows):
             found = True
             label = get(columns.label, "--label") if labelled else None
-            if label == "":
-                raise DataError(
-                    f"Expected a label in {source}, found an empty field; correct "
-                    "that row."
-                )
             yield InputExample(
                 guid=f"{set_type}-{index}",
                 text_a=get(columns.text_a, "--text_a"),
@@ -223,7 +247,7 @@ class CustomProcessor(DataProcessor):
 
             def get(
                 key: str, flag: str, values: Any = values, source: str = source
-            ) -> str | None:
+            ) -> str | list[str] | None:
                 if key not in values:
                     raise DataError(
                         f"Expected a key {key!r} in {source}, found "
@@ -232,6 +256,8 @@ class CustomProcessor(DataProcessor):
                 value = values[key]
                 if flag == "--label" and isinstance(value, (bool, int, float)):
                     return json.dumps(value)
+                if flag == "--label" and _is_list_of_names(value):
+                    return [x if isinstance(x, str) else json.dumps(x) for x in value]
                 if value is None and flag == "--text_b":
                     return None
                 if not isinstance(value, str):
@@ -243,3 +269,9 @@ class CustomProcessor(DataProcessor):
                 return value
 
             yield get, source
+
+
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(x, (str, bool, int, float)) for x in value
+    )

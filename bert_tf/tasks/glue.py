@@ -1,7 +1,7 @@
-"""The data sets of the release, and SST-2, in GLUE's files.
+"""The data sets of the release, and more of GLUE, in GLUE's files.
 
 Source of CoLA, MNLI, MRPC, XNLI: the processors in run_classifier.py of
-google-research/bert, guids included. SST-2 follows GLUE's own layout.
+google-research/bert, guids included. RTE, SST-2 and STS-B follow GLUE's own layout.
 """
 
 import os
@@ -25,10 +25,11 @@ class _GlueProcessor(DataProcessor):
     """A data set of GLUE: three TSV files in one folder.
 
     Subclasses say what stands in which column. The test files of GLUE hold no labels;
-    the first label stands in for them.
+    the first label stands in for them, or 0 for a number.
     """
 
     is_pair = False
+    label_kind = "single"
     labels: tuple[str, ...] = ("0", "1")
     # Set -> its file, less the extension.
     files: Mapping[str, str] = {"train": "train", "dev": "dev", "test": "test"}
@@ -58,7 +59,7 @@ class _GlueProcessor(DataProcessor):
 
     def _label(self, row: Row, set_type: str, column: int) -> str:
         if set_type == "test":
-            return self.labels[0]
+            return self.labels[0] if self.labels else "0"
         return row.fields[-1] if column < 0 else row.field(column, "the label")
 
 
@@ -127,6 +128,39 @@ class Sst2Processor(_GlueProcessor):
         )
 
 
+class RteProcessor(_GlueProcessor):
+    """Recognizing Textual Entailment: does the first text entail the second."""
+
+    is_pair = True
+    labels = ("entailment", "not_entailment")
+
+    def _example(self, row: Row, set_type: str) -> InputExample:
+        return InputExample(
+            guid=f"{set_type}-{row.field(0, 'the index')}",
+            text_a=row.field(1, "the first sentence"),
+            text_b=row.field(2, "the second sentence"),
+            label=self._label(row, set_type, 3),
+            source=row.source,
+        )
+
+
+class StsbProcessor(_GlueProcessor):
+    """Semantic Textual Similarity Benchmark: how much alike, from 0 to 5."""
+
+    is_pair = True
+    label_kind = "regression"
+    labels = ()
+
+    def _example(self, row: Row, set_type: str) -> InputExample:
+        return InputExample(
+            guid=f"{set_type}-{row.field(0, 'the index')}",
+            text_a=row.field(7, "the first sentence"),
+            text_b=row.field(8, "the second sentence"),
+            label=self._label(row, set_type, 9),
+            source=row.source,
+        )
+
+
 class XnliProcessor(DataProcessor):
     """Cross-lingual NLI: trained on machine-translated MultiNLI.
 
@@ -135,6 +169,7 @@ class XnliProcessor(DataProcessor):
     """
 
     is_pair = True
+    label_kind = "single"
 
     def __init__(self, language: str = "zh"):
         self.language = language

@@ -19,7 +19,7 @@ from bert_tf.data.input_pipeline import (
 )
 from bert_tf.data.records import write_records
 from bert_tf.errors import CheckpointError, ConfigError, DataError
-from bert_tf.files import read_bytes, write_file
+from bert_tf.files import read_bytes
 from bert_tf.optimization import create_optimizer
 from bert_tf.serving.export import export_classifier
 from bert_tf.tasks.classification import ClassificationTask, InputExample
@@ -31,6 +31,7 @@ from bert_tf.tokenization import (
 )
 from bert_tf.tools.best_model import find_best
 from bert_tf.tools.flags import FineTuningConfig
+from bert_tf.tools.result_files import write_evaluation, write_predictions
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.training_run import TrainingRun
 from bert_tf.training.distribution import create_strategy
@@ -131,6 +132,7 @@ class FineTuningRun:
         self.folder = folder
         self._note = self._check_folder()
         self._validated: dict[int, dict[str, Any]] = {}
+        self._validated_rows: dict[str, np.ndarray] = {}
         keras.utils.set_random_seed(config.random_seed)
         self.strategy = create_strategy(
             config.distribution_strategy,
@@ -228,6 +230,7 @@ class FineTuningRun:
         vocab = read_bytes(self.config.vocab_file)
         return {
             "task_name": self.task.name,
+            **self.task.kind.note,
             "labels": self.task.labels,
             "is_pair": self.task.is_pair,
             "do_lower_case": self.config.do_lower_case,
@@ -243,7 +246,7 @@ class FineTuningRun:
         }
 
     def _of_the_order(self) -> dict[str, Any]:
-        """Returns what the batch of a step is a function of."""
+        """Returns what a step's batch, and what it teaches, are functions of."""
         content = hashlib.sha256()
         for row in self.examples["train"]:
             fields = (row.text_a, row.text_b or "", str(row.label))
@@ -256,6 +259,7 @@ class FineTuningRun:
             "reduction": self.config.reduction,
             "precision": self.config.precision,
             "length_buckets": list(self.length_buckets),
+            "class_weights": self.task.kind.weighing,
         }
 
     def _create_optimizer(self) -> Any:
@@ -378,8 +382,9 @@ class FineTuningRun:
         # The last evaluation while training is often what is asked for in the end.
         if step not in self._validated:
             batch_size = self.config.eval_batch_size
-            rows = self._rows("eval", batch_size, check)
-            self._validated = {step: self.task.metrics(rows, batch_size)}
+            self._validated_rows = self._rows("eval", batch_size, check)
+            metrics = self.task.metrics(self._validated_rows, batch_size)
+            self._validated = {step: metrics}
         return self._validated[step]
 
     def _rows(
@@ -402,20 +407,13 @@ class FineTuningRun:
 
     def _evaluate(self) -> None:
         results = {**self._validate(self.step), "global_step": self.step}
-        # !s gives the shortest form of a float32, as in the release.
-        lines = [f"{key} = {results[key]!s}" for key in sorted(results)]
-        for line in lines:
-            logging.info("%s", line)
-        write_file(self.folder.file("eval_results.txt"), "\n".join([*lines, ""]))
+        write_evaluation(self.folder.path, self.task, self._validated_rows, results)
 
     def _predict(self) -> None:
         batch_size = self.config.predict_batch_size
         self._write_records("predict", batch_size)
-        probabilities = self._rows("predict", batch_size)["probabilities"]
-        lines = ["\t".join(str(p) for p in row) for row in probabilities]
-        path = self.folder.file("test_results.tsv")
-        write_file(path, "\n".join([*lines, ""]))
-        logging.info("predicted %d examples: %s", len(lines), path)
+        rows = self._rows("predict", batch_size)
+        write_predictions(self.folder.path, self.task, self.examples["predict"], rows)
 
 
 def _epoch_ends(count: int, batch_size: int, num_train_steps: int) -> list[int]:

@@ -6,7 +6,6 @@ From Python, with a `DataProcessor` of one's own:
     run(ClassifierConfig(task_name="mine", data_dir=..., ...), MyProcessor())
 """
 
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -16,109 +15,12 @@ from absl import flags, logging
 
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.tools import flags as shared
+from bert_tf.tools.classifier_flags import ClassifierConfig, define_task_flags
 from bert_tf.tools.command_line import Group, run_tool
 
 if TYPE_CHECKING:
     from bert_tf.tasks.classification import DataProcessor, InputExample
     from bert_tf.tools.run_folder import RunFolder
-
-TASKS = ("cola", "mnli", "mrpc", "xnli", "sst-2", "custom")
-_SPELLINGS = {"sst2": "sst-2"}
-_CUSTOM_ONLY = (
-    "train_file",
-    "dev_file",
-    "test_file",
-    "dev_fraction",
-    "text_a",
-    "text_b",
-    "label",
-    "header",
-    "file_format",
-)
-_FORMATS = ("auto", "tsv", "csv", "jsonl")
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierConfig(shared.FineTuningConfig):
-    """Everything that `run` needs; the fields are the flags of the same names."""
-
-    task_name: str = "custom"
-    data_dir: str | None = None
-    xnli_language: str | None = None
-    train_file: str | None = None
-    dev_file: str | None = None
-    test_file: str | None = None
-    dev_fraction: float = 0.0
-    text_a: str | None = None
-    text_b: str | None = None
-    label: str | None = None
-    header: bool | None = None
-    file_format: str = "auto"
-
-    def check_task(self) -> None:
-        """Raises a ConfigError for flags that do not go with the task."""
-        if self.task not in TASKS:
-            raise ConfigError(
-                f"Expected --task_name to be one of {', '.join(TASKS)}, got "
-                f"{self.task_name!r}."
-            )
-        if self.task == "custom":
-            self._check_custom()
-        else:
-            defaults = {f.name: f.default for f in dataclasses.fields(self)}
-            for name in _CUSTOM_ONLY:
-                if getattr(self, name) != defaults[name]:
-                    raise ConfigError(
-                        f"Expected --{name} only with --task_name=custom, got it with "
-                        f"{self.task_name}; leave it out."
-                    )
-        if self.xnli_language is not None and self.task != "xnli":
-            raise ConfigError(
-                "Expected --xnli_language only with --task_name=xnli, got it with "
-                f"{self.task_name}; leave it out."
-            )
-        if self.task == "xnli" and self.do_predict:
-            raise ConfigError(
-                "Expected --do_train or --do_eval for XNLI, whose files hold no test "
-                "set, got --do_predict; leave it out."
-            )
-        reads = self.do_train or self.do_eval or self.do_predict
-        if reads and not self.data_dir and self.task != "custom":
-            raise ConfigError(
-                f"Expected --data_dir, the folder of {self.task_name}'s files, got "
-                "none."
-            )
-        local = self.data_dir and "://" not in self.data_dir
-        if local and not os.path.isdir(self.data_dir or ""):
-            raise ConfigError(
-                f"Expected a folder at --data_dir={self.data_dir}, found none; check "
-                "the path."
-            )
-
-    def _check_custom(self) -> None:
-        if not self.text_a:
-            raise ConfigError(
-                "Expected --text_a, the column of the text (a name, or a number "
-                "counted from 0), got none."
-            )
-        if (self.do_train or self.do_eval) and not self.label:
-            raise ConfigError(
-                "Expected --label, the column of the label (a name, or a number "
-                "counted from 0), got none."
-            )
-        if self.dev_fraction and self.dev_file:
-            raise ConfigError(
-                "Expected one of --dev_file and --dev_fraction, got both; drop one."
-            )
-        if not self.dev_fraction < 1.0:
-            raise ConfigError(
-                f"Expected --dev_fraction from 0 to below 1, got {self.dev_fraction}."
-            )
-
-    @property
-    def task(self) -> str:
-        """The task's name in one spelling."""
-        return _SPELLINGS.get(self.task_name.lower(), self.task_name.lower())
 
 
 def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> None:
@@ -126,9 +28,9 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
 
     Args:
       config: The flags.
-      processor: Reads the examples; by `task_name` if None. It may have an attribute
-        `is_pair`, which says whether an export asks for a second text; without one,
-        the examples tell.
+      processor: Reads the examples; by `task_name` if None. It may have attributes
+        `is_pair`, which says whether an export asks for a second text, and
+        `label_kind`, which says what its labels are; without them, the examples tell.
 
     Raises:
       ConfigError, CheckpointError, DataError: Something does not fit; nothing has
@@ -139,6 +41,8 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         config.check_task()
     from bert_tf.tasks.classification import ClassificationTask
     from bert_tf.tasks.custom import CustomProcessor
+    from bert_tf.tasks.label_kind import SEPARATOR
+    from bert_tf.tasks.label_kinds import KINDS
     from bert_tf.tools import fine_tuning
     from bert_tf.tools.run_folder import RunFolder
     from bert_tf.training.distribution import make_repeatable
@@ -148,8 +52,11 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     folder = RunFolder(config.output_dir)
     max_seq_length = _max_seq_length(config, folder)
     bert_config, tokenizer = fine_tuning.load_model_files(config, max_seq_length)
-    processor = processor or _processor(config, folder)
+    noted = {} if config.do_train else _noted(config, folder)
+    separator = config.label_separator or noted.get("label_separator") or SEPARATOR
+    processor = processor or _processor(config, folder, noted, separator)
     examples = _read_examples(config, processor)
+    kind = _label_kind(config, processor, examples, noted)
     is_pair = getattr(processor, "is_pair", None)
     if is_pair is None:
         found = any(x.text_b for rows in examples.values() for x in rows)
@@ -158,17 +65,25 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         config.task,
         bert_config,
         tokenizer,
-        processor.get_labels(),
+        processor.get_labels() if KINDS[kind].has_labels else [],
         max_seq_length,
         is_pair,
+        kind,
+        separator,
     )
+    if config.do_train and config.class_weights == "balanced":
+        task.balance(examples["train"])
     held_out: dict[str, Any] = {"dev_fraction": 0.0}
     splits = config.dev_fraction and (config.do_train or config.do_eval)
     if splits and isinstance(processor, CustomProcessor):
         held_out = processor.held_out_by(config.data_dir or "")
-    fine_tuning.FineTuningRun(
+    fine_tuning_run = fine_tuning.FineTuningRun(
         config, bert_config, task, examples, folder, held_out
-    ).run()
+    )
+    if config.do_train:
+        labels = [example.label for example in examples["train"]]
+        logging.info("labels: %s", task.kind.describe(labels))
+    fine_tuning_run.run()
 
 
 def _max_seq_length(config: ClassifierConfig, folder: "RunFolder") -> int:
@@ -182,14 +97,21 @@ def _max_seq_length(config: ClassifierConfig, folder: "RunFolder") -> int:
     return shared.MAX_SEQ_LENGTH
 
 
-def _processor(config: ClassifierConfig, folder: "RunFolder") -> "DataProcessor":
+def _processor(
+    config: ClassifierConfig, folder: "RunFolder", noted: dict[str, Any], separator: str
+) -> "DataProcessor":
     from bert_tf.tasks import custom, glue
 
+    kind = config.label_kind
+    if kind == "auto" and not config.do_train:
+        kind = noted.get("label_kind", "single")
     processors: dict[str, Any] = {
         "cola": glue.ColaProcessor,
         "mnli": glue.MnliProcessor,
         "mrpc": glue.MrpcProcessor,
+        "rte": glue.RteProcessor,
         "sst-2": glue.Sst2Processor,
+        "sts-b": glue.StsbProcessor,
         "xnli": lambda: glue.XnliProcessor(config.xnli_language or "zh"),
         "custom": lambda: custom.CustomProcessor(
             custom.Columns(
@@ -204,23 +126,79 @@ def _processor(config: ClassifierConfig, folder: "RunFolder") -> "DataProcessor"
                 "dev": config.dev_file,
                 "test": config.test_file,
             },
-            labels=None if config.do_train else _saved_labels(config, folder),
+            labels=None if config.do_train else _saved_labels(config, folder, kind),
             dev_fraction=config.dev_fraction,
             random_seed=config.random_seed,
+            label_kind=kind,
+            label_separator=separator,
         ),
     }
     return processors[config.task]()
 
 
-def _saved_labels(config: ClassifierConfig, folder: "RunFolder") -> list[str]:
-    """Returns the labels that lie beside the checkpoint that will be used."""
-    from bert_tf.checkpoint import find_checkpoint
-    from bert_tf.tools.run_folder import read_labels
+def _label_kind(
+    config: ClassifierConfig,
+    processor: "DataProcessor",
+    examples: dict[str, list["InputExample"]],
+    noted: dict[str, Any],
+) -> str:
+    """Returns the kind of the labels: as said, or known of the run, or as found."""
+    from bert_tf.tasks.label_kinds import find_kind
+
+    if config.label_kind != "auto":
+        return config.label_kind
+    said = getattr(processor, "label_kind", None) or noted.get("label_kind")
+    if said:
+        return said
+    rows = examples.get("train") or examples.get("eval") or []
+    found = find_kind([example.label for example in rows])
+    # Numbers that a processor lists as its labels are names.
+    return "single" if found == "regression" and _lists_labels(processor) else found
+
+
+def _lists_labels(processor: "DataProcessor") -> bool:
+    try:
+        return bool(processor.get_labels())
+    except NotImplementedError:
+        return False
+
+
+def _noted(config: ClassifierConfig, folder: "RunFolder") -> dict[str, Any]:
+    """Returns the note that lies beside the checkpoint that will be used."""
+    from bert_tf.tasks.label_kinds import KINDS
+    from bert_tf.tools.run_folder import read_note
 
     if folder.checkpoint or not config.init_checkpoint:
+        noted = folder.noted
+    else:
+        noted = read_note(_beside(config))
+    if noted.get("label_kind", "single") not in KINDS:
+        raise ConfigError(
+            f"Expected a note of a run with label_kind one of {', '.join(KINDS)}, got "
+            f"{noted['label_kind']!r}; restore run_config.json beside the checkpoint."
+        )
+    return noted
+
+
+def _saved_labels(
+    config: ClassifierConfig, folder: "RunFolder", kind: str
+) -> list[str]:
+    """Returns the labels that lie beside the checkpoint that will be used."""
+    from bert_tf.tasks.label_kinds import KINDS
+    from bert_tf.tools.run_folder import read_labels
+
+    if not KINDS[kind].has_labels:
+        return []
+    if folder.checkpoint or not config.init_checkpoint:
         return read_labels(folder.path)
-    beside = os.path.dirname(find_checkpoint(config.init_checkpoint))
-    return read_labels(beside, folder.path)
+    return read_labels(_beside(config), folder.path)
+
+
+def _beside(config: ClassifierConfig) -> str:
+    """Returns the folder of the initial checkpoint."""
+    from bert_tf.checkpoint import find_checkpoint
+
+    return os.path.dirname(find_checkpoint(config.init_checkpoint or ""))
 
 
 def _read_examples(
@@ -244,47 +222,8 @@ def _read_examples(
     return examples
 
 
-def _define_task_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "task_name", None, f"One of {', '.join(TASKS)}.", flag_values=values
-    )
-    for name, text in (
-        ("data_dir", "Folder with the task's files, in GLUE's layout for its tasks."),
-        ("xnli_language", "Language of XNLI's files: zh by default, as the release's."),
-        ("train_file", "custom: training file, if not DATA_DIR/train.{tsv,csv,jsonl}."),
-        ("dev_file", "custom: dev file, if not DATA_DIR/dev.{tsv,csv,jsonl}."),
-        ("test_file", "custom: file to predict, if not DATA_DIR/test.{tsv,csv,jsonl}."),
-        ("text_a", "custom: column of the text, a name or a number from 0."),
-        ("text_b", "custom: column of a pair's second text."),
-        ("label", "custom: column of the label."),
-    ):
-        flags.DEFINE_string(name, None, text, flag_values=values)
-    flags.DEFINE_float(
-        "dev_fraction",
-        0.0,
-        "custom: share of the training file to hold out as dev set when there is no "
-        "dev file.",
-        lower_bound=0.0,
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "header",
-        None,
-        "custom: whether TSV and CSV files start with column names. Unset: if --text_a "
-        "and the others are names.",
-        flag_values=values,
-    )
-    flags.DEFINE_enum(
-        "file_format",
-        "auto",
-        _FORMATS,
-        "custom: format of the files; auto goes by the extension, else TSV.",
-        flag_values=values,
-    )
-
-
 GROUPS = (
-    Group("Task and data", _define_task_flags),
+    Group("Task and data", define_task_flags),
     Group("Model", shared.define_model_flags),
     Group("What to do", shared.define_output_flags),
     Group("Training", shared.define_training_flags),

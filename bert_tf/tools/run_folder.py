@@ -35,13 +35,10 @@ class RunFolder:
     def __init__(self, path: str):
         self.path = path
         self.checkpoint: str | None = None
-        self.noted: dict[str, Any] = {}
         if tf.io.gfile.isdir(path):
             self.checkpoint = checkpoint.latest_checkpoint(path)
-        note = self.file(_NOTE)
-        if tf.io.gfile.exists(note):
-            noted = _read_json(note, dict)
-            self.noted = noted if self.checkpoint is not None else {}
+        noted = read_note(path)
+        self.noted = noted if self.checkpoint is not None else {}
 
     def file(self, name: str) -> str:
         """Returns the path of a file in the folder."""
@@ -93,6 +90,12 @@ class RunFolder:
         write_file(self.file(_LABELS), _as_json(labels))
         write_file(self.file("vocab.txt"), read_bytes(vocab_file))
         write_file(self.file("bert_config.json"), read_bytes(bert_config_file))
+
+
+def read_note(folder: str) -> dict[str, Any]:
+    """Returns what a training run noted in a folder, empty if none did."""
+    path = os.path.join(folder, _NOTE)
+    return _read_json(path, dict) if tf.io.gfile.exists(path) else {}
 
 
 def read_labels(*folders: str) -> list[str]:

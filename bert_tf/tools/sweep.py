@@ -109,8 +109,9 @@ def _define_grid_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "sweep_metric",
         None,
-        "Line of eval_results.txt to go by; lower is better if its name ends in loss, "
-        f"else higher. Unset: the first of {', '.join(trials.METRICS)} that is there.",
+        "Line of eval_results.txt to go by; lower is better if its name ends in loss "
+        f"or mse, else higher. Unset: the first of {', '.join(trials.METRICS)} that is "
+        "there.",
         flag_values=values,
     )
     flags.DEFINE_bool(

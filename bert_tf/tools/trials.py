@@ -176,8 +176,8 @@ def choose_metric(wanted: str | None, results: Mapping[str, float]) -> str:
 
 
 def lower_is_better(metric: str) -> bool:
-    """Returns whether a metric is a loss."""
-    return metric.endswith("loss")
+    """Returns whether a metric is a loss or an error."""
+    return metric.endswith(("loss", "mse"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -88,7 +88,8 @@ def results(folder):
 def test_it_learns_and_writes_googles_files(trained):
     _, folder = trained
     found = results(folder)
-    assert list(found) == ["eval_accuracy", "eval_loss", "global_step", "loss"]
+    googles = {"eval_accuracy", "eval_loss", "global_step", "loss"}
+    assert list(found) == sorted(googles | {"eval_f1", "eval_matthews"})
     assert found["global_step"] == "160"
     assert float(found["eval_accuracy"]) >= 0.9
     names = {path.name for path in (folder / "output").iterdir()}
@@ -226,6 +227,68 @@ def test_a_processor_of_ones_own(tmp_path, testdata, measured):
     signature = tf.saved_model.load(str(tmp_path / "export" / "2")).signatures
     names = signature["serving_default"].structured_input_signature[1]
     assert sorted(names) == ["text_a", "text_b"]
+
+
+class NumberProcessor(PairProcessor):
+    """Labels that are numbers; the base class's `get_labels` is not asked."""
+
+    get_labels = DataProcessor.get_labels
+    labels = (0.5, 3)
+
+    def get_train_examples(self, data_dir):
+        return [
+            InputExample(f"train-{i}", "sun", None, self.labels[i % 2])
+            for i in range(8)
+        ]
+
+
+class NamedNumberProcessor(NumberProcessor):
+    """Numbers that are listed as labels are classes."""
+
+    def get_labels(self):
+        return ["0.5", "3"]
+
+
+class ListProcessor(NumberProcessor):
+    """Several labels each."""
+
+    labels = (["a", "b"], [])
+
+    def get_labels(self):
+        return ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("processor", "label_kind", "says"),
+    [
+        (NumberProcessor, "auto", "labels: regression, from 0.5 to 3"),
+        (NamedNumberProcessor, "auto", "labels: 2 of kind single (0.5, 3)"),
+        (NamedNumberProcessor, "regression", "labels: regression, from 0.5 to 3"),
+        (
+            ListProcessor,
+            "auto",
+            "labels: 2 of kind multi, separated by |, 1.0 per example",
+        ),
+    ],
+)
+def test_the_kind_of_a_processors_labels(
+    tmp_path, testdata, caplog, processor, label_kind, says
+):
+    flags = write_small_task(tmp_path, testdata)
+    config = ClassifierConfig(
+        task_name="mine",
+        bert_config_file=flags["bert_config_file"],
+        vocab_file=flags["vocab_file"],
+        output_dir=flags["output_dir"],
+        max_seq_length=8,
+        do_train=True,
+        train_batch_size=8,
+        num_train_epochs=1,
+        label_kind=label_kind,
+    )
+    with caplog.at_level("INFO", logger="absl"):
+        run(config, processor())
+    assert says in caplog.messages
 
 
 def test_the_dev_set_must_be_the_one_held_out(trained, capsys):

@@ -103,7 +103,7 @@ def test_pairs(folder):
         (["b", "a", "c", "a"], ["a", "b", "c"]),
         ([10, 9, 1, 9], ["1", "10", "9"]),
         ([True, False, True], ["false", "true"]),
-        ([0.5, -1], ["-1", "0.5"]),
+        ([1.0, -1], ["-1", "1.0"]),
         (["1", 1, 0], ["0", "1"]),
         (["Ä", "Z", "a", "中"], ["Z", "a", "Ä", "中"]),
     ],
@@ -214,6 +214,116 @@ def test_labels_given_are_kept_in_their_order(folder):
     assert processor.get_labels() == ["pos", "neg", "mixed"]
     with pytest.raises(DataError, match="labels"):
         CustomProcessor(NUMBERS).get_labels()
+
+
+# Several labels per example, and numbers.
+
+
+def kind_and_labels(columns: Columns, data_dir: str, **kwargs) -> tuple:
+    processor = CustomProcessor(columns, **kwargs)
+    examples = processor.get_train_examples(data_dir)
+    return processor.label_kind, processor.get_labels(), [x.label for x in examples]
+
+
+def test_several_labels_in_a_field(folder):
+    data_dir = folder(train_tsv="x\ta|b\ny\t\nz\tb | c\nw\tb\nv\tc|c\n")
+    assert kind_and_labels(NUMBERS, data_dir) == (
+        "multi",
+        ["a", "b", "c"],
+        [["a", "b"], [], ["b", "c"], ["b"], ["c", "c"]],
+    )
+    other = folder(train_tsv="x\ta;b\ny\ta|b\n")
+    assert kind_and_labels(NUMBERS, other, label_separator=";")[2] == [
+        ["a", "b"],
+        ["a|b"],
+    ]
+
+
+def test_several_labels_in_a_list(folder):
+    values = [["b", "a"], [], "b", "", [1, True], 2.5]
+    lines = [json.dumps({"text": "x", "label": value}) for value in values]
+    assert kind_and_labels(NAMES, folder(train_jsonl="\n".join(lines))) == (
+        "multi",
+        ["1", "2.5", "a", "b", "true"],
+        [["b", "a"], [], ["b"], [], ["1", "true"], ["2.5"]],
+    )
+    # Text alone is one label, whatever it holds.
+    lines = [json.dumps({"text": "x", "label": value}) for value in ("a|b", "c")]
+    assert kind_and_labels(NAMES, folder(train_jsonl="\n".join(lines))) == (
+        "single",
+        ["a|b", "c"],
+        ["a|b", "c"],
+    )
+
+
+def test_numbers_of_which_one_is_not_whole(folder):
+    data_dir = folder(train_tsv="x\t3.8\ny\t-2\nz\t1e1\n")
+    assert kind_and_labels(NUMBERS, data_dir) == (
+        "regression",
+        [],
+        ["3.8", "-2", "1e1"],
+    )
+    single = kind_and_labels(NUMBERS, data_dir, label_kind="single")
+    assert single[:2] == ("single", ["-2", "1e1", "3.8"])
+
+
+@pytest.mark.parametrize(
+    ("label_kind", "found"),
+    [
+        ("auto", ("single", ["1", "5"], ["1", "5", "1"])),
+        ("regression", ("regression", [], ["1", "5", "1"])),
+        ("multi", ("multi", ["1", "5"], [["1"], ["5"], ["1"]])),
+    ],
+)
+def test_whole_numbers_are_classes_unless_said_otherwise(folder, label_kind, found):
+    data_dir = folder(train_tsv="x\t1\ny\t5\nz\t1\n")
+    assert kind_and_labels(NUMBERS, data_dir, label_kind=label_kind) == found
+
+
+def test_the_training_file_decides_for_the_others(folder):
+    data_dir = folder(
+        train_tsv="x\ta|b\ny\tc\n", dev_jsonl='{"0": "z", "1": "c"}', test_tsv="w\n"
+    )
+    processor = CustomProcessor(NUMBERS)
+    processor.get_train_examples(data_dir)
+    assert [x.label for x in processor.get_dev_examples(data_dir)] == [["c"]]
+    assert [x.label for x in processor.get_test_examples(data_dir)] == [[]]
+    later = CustomProcessor(NUMBERS, labels=[], label_kind="regression")
+    assert [x.label for x in later.get_test_examples(data_dir)] == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("files", "label_kind", "says"),
+    [
+        ({"train_tsv": "x\ta|b\ny\ta||b\n"}, "auto", ["got ''", "line 2"]),
+        ({"train_tsv": "x\ta|a\ny\t\n"}, "auto", ["two labels", "only 'a'"]),
+        ({"train_tsv": "x\t\ny\t\n"}, "multi", ["two labels", "only empty ones"]),
+        ({"train_tsv": "x\ta\ny\t\n"}, "auto", ["a label", "line 2", "empty"]),
+        ({"train_tsv": "x\t1.5\ny\t\n"}, "regression", ["a label", "line 2"]),
+        ({"train_tsv": "x\t1.5\ny\t1.5\n"}, "auto", ["two labels", "'1.5'"]),
+        (
+            {"train_jsonl": '{"0":"x","1":["a","b"]}\n{"0":"x","1":["a|b"]}'},
+            "auto",
+            ["'a|b'", "line 2", "--label_separator"],
+        ),
+        (
+            {"train_jsonl": '{"0":"x","1":"a"}\n{"0":"x","1":["a"]}'},
+            "single",
+            ["one label", "['a']", "line 2", "--label_kind=multi"],
+        ),
+        (
+            {"train_jsonl": '{"0":"x","1":["a"]}\n{"0":"x","1":["a",null]}'},
+            "auto",
+            ["a label", "null", "line 2"],
+        ),
+    ],
+)
+def test_faults_of_labels(folder, files, label_kind, says):
+    data_dir = folder(**files)
+    with pytest.raises(DataError) as error:
+        kind_and_labels(NUMBERS, data_dir, label_kind=label_kind)
+    for part in [*says, f"{data_dir}/train."]:
+        assert part in str(error.value)
 
 
 # A part of the training file as dev set.

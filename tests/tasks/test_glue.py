@@ -13,7 +13,9 @@ from bert_tf.tasks.glue import (
     ColaProcessor,
     MnliProcessor,
     MrpcProcessor,
+    RteProcessor,
     Sst2Processor,
+    StsbProcessor,
     XnliProcessor,
 )
 from bert_tf.tokenization import GraphTokenizer
@@ -119,6 +121,46 @@ def test_sst2_in_glues_layout(tmp_path):
     assert labels == ["1", "0"]
 
 
+def test_rte_in_glues_layout(tmp_path):
+    header = "index\tsentence1\tsentence2\tlabel\n"
+    (tmp_path / "train.tsv").write_text(
+        f'{header}0\ta "b\tc\tnot_entailment\n1\td\te\tentailment\n'
+    )
+    (tmp_path / "dev.tsv").write_text(f"{header}7\tf\tg\tentailment\n")
+    (tmp_path / "test.tsv").write_text("index\tsentence1\tsentence2\n4\th\ti\n")
+    processor = RteProcessor()
+    assert processor.get_labels() == ["entailment", "not_entailment"]
+    seen = [
+        (x.guid, x.text_a, x.text_b, x.label)
+        for name in ("train", "dev", "test")
+        for x in read(processor, name, tmp_path)
+    ]
+    assert seen == [
+        ("train-0", 'a "b', "c", "not_entailment"),
+        ("train-1", "d", "e", "entailment"),
+        ("dev-7", "f", "g", "entailment"),
+        ("test-4", "h", "i", "entailment"),
+    ]
+
+
+def test_stsb_in_glues_layout(tmp_path):
+    header = "index\tgenre\tfilename\tyear\told_index\tsource1\tsource2\t"
+    header += "sentence1\tsentence2\tscore\n"
+    start = "main-captions\tMSRvid\t2012test\t0001\tnone\tnone\t"
+    (tmp_path / "train.tsv").write_text(f'{header}0\t{start}a "b\tc\t3.800\n')
+    (tmp_path / "test.tsv").write_text(
+        header.replace("\tscore", "") + f"5\t{start}d\te\n"
+    )
+    processor = StsbProcessor()
+    assert processor.label_kind == "regression" and processor.get_labels() == []
+    seen = [
+        (x.guid, x.text_a, x.text_b, float(x.label))
+        for name in ("train", "test")
+        for x in read(processor, name, tmp_path)
+    ]
+    assert seen == [("train-0", 'a "b', "c", 3.8), ("test-5", "d", "e", 0.0)]
+
+
 def test_a_language_that_xnli_lacks_names_those_it_has(testdata, tmp_path):
     with pytest.raises(DataError, match=r"'xx'.*xnli\.dev\.tsv.*fr, zh"):
         XnliProcessor("xx").get_dev_examples(str(testdata / "glue/XNLI"))
@@ -191,6 +233,7 @@ def test_mrpc_records_are_those_that_google_published(real_data, tmp_path, measu
     [
         ("CoLA", ColaProcessor(), {"train": 8551, "dev": 1043, "test": 1063}),
         ("MRPC", MrpcProcessor(), {"train": 3668, "dev": 408, "test": 1725}),
+        ("RTE", RteProcessor(), {"train": 2490, "dev": 277, "test": 3000}),
         ("SST-2", Sst2Processor(), {"dev": 872, "test": 1821}),
         ("XNLI", XnliProcessor("zh"), {"dev": 2490}),
     ],
@@ -204,3 +247,19 @@ def test_the_published_files_have_their_published_sizes(
         assert len({x.guid for x in examples}) == count
         assert {x.label for x in examples} <= set(processor.get_labels())
         assert all(x.text_a.strip() for x in examples)
+
+
+def test_stsb_as_published(real_data):
+    """Means and correlation as other programs read them."""
+    for name, count in (("train", 5749), ("dev", 1500), ("test", 1379)):
+        examples = read(StsbProcessor(), name, real_data / "glue/STS-B")
+        assert len({x.guid for x in examples}) == len(examples) == count
+        scores = [float(x.label) for x in examples]
+        assert 0 <= min(scores) <= max(scores) <= 5
+        if name != "test":
+            # Equal sentences are rated alike.
+            same = [
+                s for x, s in zip(examples, scores, strict=True) if x.text_a == x.text_b
+            ]
+            assert len(set(scores)) > 20 and (not same or min(same) > 4)
+        assert all(x.text_a.strip() and x.text_b.strip() for x in examples)

@@ -447,6 +447,63 @@ def remote_tpu_and_local_paths(place):
     return ["--output_dir", "gs://", str(place.path("out"))]
 
 
+def number_that_is_none(place):
+    path = place.write("data/train.tsv", table(11, "1.5 2") + "a text\tnan\n")
+    return [f"{path}, line 12", "finite number", "'nan'"]
+
+
+def number_in_dev_that_is_none(place):
+    place.write("data/train.tsv", table(12, "1.5 2"))
+    path = place.write("data/dev.tsv", table(3, "1.5 2") + "a text\thigh\n")
+    return [f"{path}, line 4", "finite number", "'high'"]
+
+
+def unknown_label_among_several(place):
+    place.write("data/train.tsv", table(12, "no|yes yes"))
+    path = place.write("data/dev.tsv", table(3) + "a text\tyes|perhaps\n")
+    return [f"{path}, line 4", "'perhaps'", "no, yes"]
+
+
+def list_where_one_label_is_said(place):
+    place.flags |= {"text_a": "text", "label": "label", "label_kind": "single"}
+    place.path("data/train.tsv").unlink()
+    rows = 5 * '{"text": "a", "label": "no"}\n'
+    path = place.write("data/train.jsonl", rows + '{"text": "a", "label": ["yes"]}\n')
+    return [f"{path}, line 6", "['yes']", "--label_kind=multi"]
+
+
+def balanced_numbers(place):
+    place.flags["class_weights"] = "balanced"
+    for name in ("train", "dev"):
+        place.write(f"data/{name}.tsv", table(12, "1.5 2"))
+    return ["--class_weights=balanced", "regression"]
+
+
+def balanced_label_that_does_not_occur(place):
+    place.flags |= {"task_name": "mrpc", "text_a": None, "label": None}
+    place.flags["class_weights"] = "balanced"
+    for name in ("train", "dev"):
+        place.write(f"data/{name}.tsv", "header\n" + 8 * "1\t2\t3\tone text\tanother\n")
+    return ["none of '0'", "--class_weights"]
+
+
+def label_kind_of_a_glue_task(place):
+    place.flags |= {"task_name": "mrpc", "text_a": None, "label": None}
+    place.flags["label_kind"] = "multi"
+    return ["--label_kind", "--task_name=custom", "mrpc"]
+
+
+def separator_that_is_none(place):
+    place.flags["label_separator"] = " "
+    return ["--label_separator", "' '"]
+
+
+def note_of_a_kind_that_is_none(place):
+    place.flags |= {"do_train": "false"}
+    place.write("run_config.json", '{"label_kind": "ordinal"}')
+    return ["'ordinal'", "run_config.json"]
+
+
 CASES = (
     missing_checkpoint,
     truncated_data_file,
@@ -504,6 +561,15 @@ CASES = (
     contradictory_dev_sets,
     dev_fraction_that_leaves_nothing,
     remote_tpu_and_local_paths,
+    number_that_is_none,
+    number_in_dev_that_is_none,
+    unknown_label_among_several,
+    list_where_one_label_is_said,
+    balanced_numbers,
+    balanced_label_that_does_not_occur,
+    label_kind_of_a_glue_task,
+    separator_that_is_none,
+    note_of_a_kind_that_is_none,
 )
 
 

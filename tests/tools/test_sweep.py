@@ -511,9 +511,15 @@ def test_no_number_is_the_worst(tmp_path):
     for batch, value in values.items():
         for seed in (1, 2):
             trial = Trial(batch, 1e-3, 3.0, seed)
-            journal.add(trial, {"eval_x": value, "eval_loss": value}, "eval_x")
+            results = {"eval_x": value, "eval_loss": value, "eval_mse": value}
+            journal.add(trial, results, "eval_x")
     finished = Journal(str(tmp_path / "sweep.journal")).finished
     assert len(finished) == 6
-    for metric, expected in (("eval_x", [1, 3, 2]), ("eval_loss", [3, 1, 2])):
+    falling = [3, 1, 2]
+    for metric, expected in (
+        ("eval_x", [1, 3, 2]),
+        ("eval_loss", falling),
+        ("eval_mse", falling),
+    ):
         points = ranking(finished, metric)
         assert [point.best.train_batch_size for point in points] == expected

@@ -1,0 +1,195 @@
+"""The flags of run_classifier that are not every script's, and its config."""
+
+import dataclasses
+import os
+
+from absl import flags
+
+from bert_tf.errors import ConfigError
+from bert_tf.tools import flags as shared
+
+TASKS = ("cola", "mnli", "mrpc", "xnli", "sst-2", "rte", "sts-b", "custom")
+_SPELLINGS = {"sst2": "sst-2", "stsb": "sts-b"}
+_CUSTOM_ONLY = (
+    "train_file",
+    "dev_file",
+    "test_file",
+    "dev_fraction",
+    "text_a",
+    "text_b",
+    "label",
+    "header",
+    "file_format",
+    "label_kind",
+    "label_separator",
+)
+_FORMATS = ("auto", "tsv", "csv", "jsonl")
+_LABEL_KINDS = ("auto", "single", "multi", "regression")
+_CLASS_WEIGHTS = ("none", "balanced")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig(shared.FineTuningConfig):
+    """Everything that `run` needs; the fields are the flags of the same names."""
+
+    task_name: str = "custom"
+    data_dir: str | None = None
+    xnli_language: str | None = None
+    train_file: str | None = None
+    dev_file: str | None = None
+    test_file: str | None = None
+    dev_fraction: float = 0.0
+    text_a: str | None = None
+    text_b: str | None = None
+    label: str | None = None
+    header: bool | None = None
+    file_format: str = "auto"
+    label_kind: str = "auto"
+    label_separator: str | None = None
+    class_weights: str = "none"
+
+    def check(self) -> None:
+        super().check()
+        for name, known in (
+            ("file_format", _FORMATS),
+            ("label_kind", _LABEL_KINDS),
+            ("class_weights", _CLASS_WEIGHTS),
+        ):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"Expected --{name} to be one of {', '.join(known)}, got "
+                    f"{getattr(self, name)!r}."
+                )
+        separator = self.label_separator
+        if separator is not None and (not separator.strip(" ") or "\n" in separator):
+            raise ConfigError(
+                "Expected --label_separator to be text such as | that can stand in a "
+                f"line, got {separator!r}."
+            )
+
+    def check_task(self) -> None:
+        """Raises a ConfigError for flags that do not go with the task."""
+        if self.task not in TASKS:
+            raise ConfigError(
+                f"Expected --task_name to be one of {', '.join(TASKS)}, got "
+                f"{self.task_name!r}."
+            )
+        if self.task == "custom":
+            self._check_custom()
+        else:
+            defaults = {f.name: f.default for f in dataclasses.fields(self)}
+            for name in _CUSTOM_ONLY:
+                if getattr(self, name) != defaults[name]:
+                    raise ConfigError(
+                        f"Expected --{name} only with --task_name=custom, got it with "
+                        f"{self.task_name}; leave it out."
+                    )
+        if self.xnli_language is not None and self.task != "xnli":
+            raise ConfigError(
+                "Expected --xnli_language only with --task_name=xnli, got it with "
+                f"{self.task_name}; leave it out."
+            )
+        if self.task == "xnli" and self.do_predict:
+            raise ConfigError(
+                "Expected --do_train or --do_eval for XNLI, whose files hold no test "
+                "set, got --do_predict; leave it out."
+            )
+        reads = self.do_train or self.do_eval or self.do_predict
+        if reads and not self.data_dir and self.task != "custom":
+            raise ConfigError(
+                f"Expected --data_dir, the folder of {self.task_name}'s files, got "
+                "none."
+            )
+        local = self.data_dir and "://" not in self.data_dir
+        if local and not os.path.isdir(self.data_dir or ""):
+            raise ConfigError(
+                f"Expected a folder at --data_dir={self.data_dir}, found none; check "
+                "the path."
+            )
+
+    def _check_custom(self) -> None:
+        if not self.text_a:
+            raise ConfigError(
+                "Expected --text_a, the column of the text (a name, or a number "
+                "counted from 0), got none."
+            )
+        if (self.do_train or self.do_eval) and not self.label:
+            raise ConfigError(
+                "Expected --label, the column of the label (a name, or a number "
+                "counted from 0), got none."
+            )
+        if self.dev_fraction and self.dev_file:
+            raise ConfigError(
+                "Expected one of --dev_file and --dev_fraction, got both; drop one."
+            )
+        if not self.dev_fraction < 1.0:
+            raise ConfigError(
+                f"Expected --dev_fraction from 0 to below 1, got {self.dev_fraction}."
+            )
+
+    @property
+    def task(self) -> str:
+        """The task's name in one spelling."""
+        return _SPELLINGS.get(self.task_name.lower(), self.task_name.lower())
+
+
+def define_task_flags(values: flags.FlagValues) -> None:
+    """Flags that say which task, on which data, with which labels."""
+    flags.DEFINE_string(
+        "task_name", None, f"One of {', '.join(TASKS)}.", flag_values=values
+    )
+    for name, text in (
+        ("data_dir", "Folder with the task's files, in GLUE's layout for its tasks."),
+        ("xnli_language", "Language of XNLI's files: zh by default, as the release's."),
+        ("train_file", "custom: training file, if not DATA_DIR/train.{tsv,csv,jsonl}."),
+        ("dev_file", "custom: dev file, if not DATA_DIR/dev.{tsv,csv,jsonl}."),
+        ("test_file", "custom: file to predict, if not DATA_DIR/test.{tsv,csv,jsonl}."),
+        ("text_a", "custom: column of the text, a name or a number from 0."),
+        ("text_b", "custom: column of a pair's second text."),
+        ("label", "custom: column of the label."),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    flags.DEFINE_float(
+        "dev_fraction",
+        0.0,
+        "custom: share of the training file to hold out as dev set when there is no "
+        "dev file.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "header",
+        None,
+        "custom: whether TSV and CSV files start with column names. Unset: if --text_a "
+        "and the others are names.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "file_format",
+        "auto",
+        _FORMATS,
+        "custom: format of the files; auto goes by the extension, else TSV.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "label_kind",
+        "auto",
+        _LABEL_KINDS,
+        "custom: one label per example, any number of labels, or a number to predict; "
+        "auto: what the training file holds, or what the folder was trained with.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "label_separator",
+        None,
+        "custom: what stands between several labels of one field. Unset: |, or what "
+        "the folder was trained with.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "class_weights",
+        "none",
+        _CLASS_WEIGHTS,
+        "balanced: rare labels count in the training loss like common ones.",
+        flag_values=values,
+    )
