@@ -107,6 +107,7 @@ class ClassificationTask(Task):
         self.kind = KINDS[label_kind](labels, label_separator)
         self.labels = self.kind.labels
         self.train_metric_names = self.kind.train_metric_names
+        self.metric_names = (*self.kind.metric_names, "eval_loss", "loss")
         self.max_seq_length = max_seq_length
         self.is_pair = is_pair
 

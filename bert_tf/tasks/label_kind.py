@@ -32,6 +32,8 @@ class LabelKind(abc.ABC):
     # Whether there is a list of labels.
     has_labels: ClassVar[bool] = True
     train_metric_names: ClassVar[tuple[str, ...]] = ("accuracy",)
+    # What `scores` returns.
+    metric_names: ClassVar[tuple[str, ...]]
 
     def __init__(
         self,

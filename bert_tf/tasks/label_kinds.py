@@ -22,6 +22,7 @@ class SingleLabel(LabelKind):
     """Exactly one of the labels."""
 
     name = "single"
+    metric_names = ("eval_accuracy", "eval_f1", "eval_matthews")
 
     @property
     def feature(self) -> tf.io.FixedLenFeature:
@@ -88,6 +89,7 @@ class MultiLabel(LabelKind):
     """Any of the labels, or none: a decision of its own for each."""
 
     name = "multi"
+    metric_names = ("eval_accuracy", "eval_f1_micro", "eval_f1_macro")
 
     @classmethod
     def from_file(
@@ -184,6 +186,7 @@ class Regression(LabelKind):
     name = "regression"
     has_labels = False
     train_metric_names = ()
+    metric_names = ("eval_pearson", "eval_spearman", "eval_mse")
 
     @property
     def placeholder(self) -> Label:

@@ -31,6 +31,12 @@ class PretrainingTask(Task):
 
     name = "pretraining"
     train_metric_names = ("masked_lm_loss", "next_sentence_loss")
+    metric_names = (
+        "masked_lm_accuracy",
+        "masked_lm_loss",
+        "next_sentence_accuracy",
+        "next_sentence_loss",
+    )
 
     def __init__(
         self, config: BertConfig, max_seq_length: int, max_predictions_per_seq: int

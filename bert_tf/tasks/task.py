@@ -18,6 +18,8 @@ class Task(abc.ABC):
 
     name: str
     train_metric_names: tuple[str, ...] = ()
+    # What `metrics` returns.
+    metric_names: tuple[str, ...] = ()
 
     @property
     @abc.abstractmethod

@@ -129,6 +129,11 @@ class FineTuningRun:
         )
         for rows in examples.values():
             task.check_labels(rows)
+        if config.best_metric and config.best_metric not in task.metric_names:
+            raise ConfigError(
+                f"Expected --best_metric to be one of {', '.join(task.metric_names)}, "
+                f"got {config.best_metric!r}."
+            )
         self.folder = folder
         self._note = self._check_folder()
         self._validated: dict[int, dict[str, Any]] = {}

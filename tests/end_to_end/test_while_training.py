@@ -78,8 +78,11 @@ def test_training_ends_early_and_stays_ended(flags, tmp_path, capsys, monkeypatc
     """The loss of the dev set is made to rise from the third evaluation on."""
     import bert_tf.tools.fine_tuning as fine_tuning
 
+    validate = fine_tuning.FineTuningRun._validate
+
     def spoiled(self, step, *arguments):
-        return {"eval_loss": np.float32(abs(step - 8)), "loss": np.float32(0)}
+        metrics = validate(self, step, *arguments)
+        return {**metrics, "eval_loss": np.float32(abs(step - 8))}
 
     monkeypatch.setattr(fine_tuning.FineTuningRun, "_validate", spoiled)
     changes = {

@@ -29,10 +29,11 @@ def train(folder: Path, first_step: int, last_step: int, level: float) -> None:
     for step in range(first_step + 1, last_step + 1):
         loss = level + math.exp(-step / 50)
         scalars = {"loss": loss, "accuracy": 1 / (1 + loss), "gradient_norm": 1.0}
-        reporter.on_progress(step, 1, scalars)
+        reporter.on_progress(step, {name: np.array([x]) for name, x in scalars.items()})
         if step in EPOCH_ENDS:
             results = {"eval_accuracy": 0.5 + step / 1000, "eval_loss": loss, "loss": 1}
-            reporter.on_epoch_end(step, {**results, "eval_f1": 0.25})
+            reporter.on_evaluation(step, {**results, "eval_f1": 0.25})
+            reporter.on_epoch_end(step)
     reporter.close()
 
 
