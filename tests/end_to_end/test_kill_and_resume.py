@@ -11,7 +11,7 @@ import pytest
 from tests.programs import run, start
 from tests.small_task import as_arguments, write_small_task
 
-STEPS, SAVE_EVERY = 60, 3
+SAVE_EVERY = 3
 
 
 def newest_step(folder) -> int:
@@ -22,44 +22,77 @@ def newest_step(folder) -> int:
     return int(re.search(r'"model.ckpt-(\d+)"', state.read_text())[1])
 
 
-@pytest.mark.slow
-def test_two_kills_leave_no_trace(tmp_path, testdata, measured):
+def bytes_that_differ(tmp_path, testdata, steps: int, signals: list[int]) -> int:
+    """Trains twice, once sent signals at random moments; compares the checkpoints.
+
+    Args:
+      tmp_path: An empty folder.
+      testdata: The tests' data.
+      steps: How many to train.
+      signals: What to send; after each the same command goes on.
+
+    Returns:
+      How many bytes of the last checkpoints' files differ.
+    """
     flags = write_small_task(tmp_path, testdata, rows=96, vocab_size=30522)
     flags |= {
         "do_train": "true",
         "train_batch_size": "8",
-        "num_train_epochs": str(STEPS * 8 / 96),
+        "num_train_epochs": str(steps * 8 / 96),
         "save_checkpoints_steps": str(SAVE_EVERY),
     }
-    assert json.loads((tmp_path / "bert_config.json").read_text())[
-        "hidden_dropout_prob"
-    ]
+    config = json.loads((tmp_path / "bert_config.json").read_text())
+    assert config["hidden_dropout_prob"]
     run("run_classifier.py", *as_arguments(flags))
-    undisturbed, killed = tmp_path / "output", tmp_path / "killed"
+    undisturbed, disturbed = tmp_path / "output", tmp_path / "disturbed"
 
-    flags["output_dir"] = str(killed)
+    flags["output_dir"] = str(disturbed)
     seed = time.time_ns()
     draw = random.Random(seed)
-    for wanted in sorted(draw.sample(range(STEPS - 10), 2)):
+    moments = sorted(draw.sample(range(steps - 10), len(signals)))
+    for wanted, signal_number in zip(moments, signals, strict=True):
         process = start("run_classifier.py", *as_arguments(flags))
         deadline = time.monotonic() + 200
-        while newest_step(killed) < wanted - SAVE_EVERY:
+        while newest_step(disturbed) < wanted - SAVE_EVERY:
             assert process.poll() is None, process.communicate()[1][-2000:]
             assert time.monotonic() < deadline, f"seed {seed}: no step {wanted}"
             time.sleep(0.002)
-        # Anywhere between two checkpoints, or inside the writing of one.
+        # Anywhere between two checkpoints, or inside the writing of one; SIGTERM is
+        # only noted once training has begun.
+        if signal_number == signal.SIGTERM:
+            before = newest_step(disturbed)
+            while newest_step(disturbed) == before:
+                assert process.poll() is None, process.communicate()[1][-2000:]
+                time.sleep(0.002)
         time.sleep(draw.uniform(0, 0.15))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL, f"seed {seed}: it ended first"
-        reached = newest_step(killed)
-        assert reached < STEPS, f"seed {seed}"
-        measured("a SIGKILL after the checkpoint of step", reached, at_least=0)
+        process.send_signal(signal_number)
+        log = process.communicate()[1]
+        ended = 0 if signal_number == signal.SIGTERM else -signal.SIGKILL
+        assert process.returncode == ended, f"seed {seed}: {log[-2000:]}"
+        assert newest_step(disturbed) < steps, f"seed {seed}: it ended first"
     run("run_classifier.py", *as_arguments(flags))
 
     differing = 0
     for suffix in ("index", "data-00000-of-00001"):
-        name = f"model.ckpt-{STEPS}.{suffix}"
-        one, other = (undisturbed / name).read_bytes(), (killed / name).read_bytes()
+        name = f"model.ckpt-{steps}.{suffix}"
+        one, other = (undisturbed / name).read_bytes(), (disturbed / name).read_bytes()
         differing += sum(a != b for a, b in zip(one, other, strict=True))
-    measured("bytes that differ after these SIGKILLs", differing, at_most=0)
+    return differing
+
+
+@pytest.mark.slow
+def test_two_kills_and_a_sigterm_leave_no_trace(tmp_path, testdata, measured):
+    signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
+    differing = bytes_that_differ(tmp_path, testdata, 60, signals)
+    measured("bytes changed by 2 SIGKILLs and a SIGTERM", differing, at_most=0)
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize(
+    ("count", "number"), [(20, signal.SIGKILL), (5, signal.SIGTERM)], ids=str
+)
+def test_many_signals_leave_no_trace(tmp_path, testdata, measured, count, number):
+    differing = bytes_that_differ(tmp_path, testdata, 200, [number] * count)
+    name = signal.Signals(number).name
+    measured(f"bytes changed by {count} {name}s in 200 steps", differing, at_most=0)
