@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 
+def lower_is_better(metric: str) -> bool:
+    """Returns whether a metric of `eval_results.txt` is a loss or an error."""
+    return metric.endswith(("loss", "mse"))
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns probabilities float32 `[n, L]` that add up to 1, of logits `[n, L]`."""
     from scipy import special

@@ -9,10 +9,8 @@ from absl import logging
 
 from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.files import read_bytes, write_file
+from bert_tf.metrics import lower_is_better
 from bert_tf.tools.run_folder import RunFolder
-
-# Endings of the names of metrics that get better as they fall.
-_FALLING = ("loss", "mse")
 
 
 class BestModel:
@@ -55,7 +53,7 @@ class BestModel:
     @property
     def step(self) -> int | None:
         """The step of the best evaluation, of equals the first; None before any."""
-        sign = -1 if self._metric.endswith(_FALLING) else 1
+        sign = -1 if lower_is_better(self._metric) else 1
         values = {
             n: sign * found[self._metric] for n, found in self._evaluations.items()
         }
