@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_tf.errors import ConfigError, DataError
+from bert_tf.metrics import lower_is_better
 
 # What a sweep goes by if nothing else is asked for: the first that there is.
 METRICS = (
@@ -173,11 +174,6 @@ def choose_metric(wanted: str | None, results: Mapping[str, float]) -> str:
         f"Expected --sweep_metric to be one of {', '.join(sorted(results))}, which the "
         f"runs evaluate, got {wanted}; correct it."
     )
-
-
-def lower_is_better(metric: str) -> bool:
-    """Returns whether a metric is a loss or an error."""
-    return metric.endswith(("loss", "mse"))
 
 
 @dataclasses.dataclass(frozen=True)
