@@ -14,6 +14,8 @@ from bert_tf.files import read_bytes, write_file
 
 _NOTE = "run_config.json"
 _LABELS = "labels.json"
+# What a run did that does not say otherwise: once there was no other way.
+_BEFORE = {"long_text": "truncate", "doc_stride": None}
 
 
 class RunFolder:
@@ -68,7 +70,7 @@ class RunFolder:
         """Returns `(name, expected value, noted value)` of what differs, by name."""
         if not self.noted:
             return []
-        noted = _flat(self.noted)
+        noted = _BEFORE | _flat(self.noted)
         return [
             (name, value, noted.get(name))
             for name, value in sorted(_flat(expected).items())
