@@ -21,9 +21,8 @@ class _ClassifierModule(tf.Module):
         # in TensorFlow 2 but not in a TF1-style session, which is what TF Serving
         # runs.
         self._weights = [v.value for v in self._model.variables]
-        self._tokenizer = task.tokenizer
-        self._kind = task.kind
-        self._max_seq_length = task.max_seq_length
+        self._tokenizer = task.tokenizer  # to be found by the SavedModel's writer
+        self._task = task
         signature = {"text_a": tf.TensorSpec([None], tf.string, name="text_a")}
         if task.is_pair:
             signature["text_b"] = tf.TensorSpec([None], tf.string, name="text_b")
@@ -32,10 +31,12 @@ class _ClassifierModule(tf.Module):
     def _serve(
         self, text_a: tf.Tensor, text_b: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        features = self._tokenizer.pack(
-            text_a, text_b, self._max_seq_length, pad_to_max=False
-        )
-        return self._kind.serve(self._model(features))
+        features, windows = self._task.pack(text_a, text_b, pad_to_max=False)
+        text = tf.repeat(tf.range(tf.size(windows)), windows)
+        # The sum of a long text's thousands of windows is not exact in float32.
+        logits = tf.cast(self._model(features), tf.float64)
+        means = tf.math.unsorted_segment_mean(logits, text, tf.size(windows))
+        return self._task.kind.serve(tf.cast(means, tf.float32))
 
 
 def export_classifier(task: ClassificationTask, model: Any, export_dir: str) -> str:
@@ -46,7 +47,7 @@ def export_classifier(task: ClassificationTask, model: Any, export_dir: str) -> 
     `[n, L]`, all names; `probabilities` float32 `[n, L]`. Where a text can have several
     labels there is no `label`; where labels are numbers there is only `score` float32
     `[n]`. A batch is padded to its longest row, at most to the length that the model
-    was trained with.
+    was trained with; what becomes of longer texts is the task's `long_text`.
 
     Args:
       task: Labels, tokenizer and length.

@@ -5,7 +5,7 @@ for `run_classifier.py` hands it in as it is.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -22,7 +22,8 @@ from bert_tf.tasks.task import Task
 from bert_tf.tokenization import GraphTokenizer
 
 # Texts tokenized at a time: enough to keep the cores busy, small in memory.
-_ROWS_AT_A_TIME = 1024
+_TEXTS_AT_A_TIME = 1024
+_TEXT_A_AND_B = [tf.TensorSpec([None], tf.string)] * 2
 
 
 @dataclasses.dataclass
@@ -88,6 +89,11 @@ class ClassificationTask(Task):
       is_pair: Whether examples have a second text; decides what an export asks for.
       label_kind: One of `KINDS`: one of the labels, any of them, or a number.
       label_separator: What stands between several labels of one row.
+      long_text: What becomes of a text that is too long for a row: `truncate` and
+        `head_tail` cut it, as `GraphTokenizer.pack` does; `windows` gives it several
+        rows, as `GraphTokenizer.pack_windows` does, each with its label, and what is
+        said of it is of the mean of their logits.
+      doc_stride: How far apart windows begin; None for half of a window.
     """
 
     def __init__(
@@ -100,6 +106,9 @@ class ClassificationTask(Task):
         is_pair: bool,
         label_kind: str = "single",
         label_separator: str = SEPARATOR,
+        *,
+        long_text: str = "truncate",
+        doc_stride: int | None = None,
     ):
         self.name = name
         self.config = config
@@ -110,6 +119,8 @@ class ClassificationTask(Task):
         self.metric_names = (*self.kind.metric_names, "eval_loss", "loss")
         self.max_seq_length = max_seq_length
         self.is_pair = is_pair
+        self.long_text = long_text
+        self.doc_stride = doc_stride
 
     @property
     def feature_spec(self) -> FeatureSpec:
@@ -124,7 +135,7 @@ class ClassificationTask(Task):
             self.kind.encode(example.label, example.source or example.guid)
 
     def balance(self, examples: Sequence[InputExample]) -> None:
-        """Makes rare labels of the training examples count like common ones.
+        """Makes rare labels of the training rows count like common ones.
 
         In training only: the losses of an evaluation stay comparable.
 
@@ -133,7 +144,10 @@ class ClassificationTask(Task):
           ConfigError: Labels are numbers.
         """
         self.check_labels(examples)
-        self.kind = self.kind.balanced([example.label for example in examples])
+        windows = self.count_windows(examples)
+        self.kind = self.kind.balanced(
+            [x.label for x, n in zip(examples, windows, strict=True) for _ in range(n)]
+        )
 
     def features(
         self, examples: Sequence[InputExample]
@@ -142,23 +156,57 @@ class ClassificationTask(Task):
 
         Source: `convert_single_example` in run_classifier.py of the release.
         """
-        for start in range(0, len(examples), _ROWS_AT_A_TIME):
-            rows = examples[start : start + _ROWS_AT_A_TIME]
-            packed = self._pack(
-                tf.constant([_encoded(row.text_a) for row in rows]),
-                tf.constant([_encoded(row.text_b) for row in rows]),
-            )
+        for texts in _parts(examples):
+            packed, windows = self._pack(*_texts(texts))
+            label_ids = np.array([self.kind.encode(each.label) for each in texts])
             yield {
                 **{name: x.numpy() for name, x in packed.items()},
-                "label_ids": np.array([self.kind.encode(row.label) for row in rows]),
-                "is_real_example": np.ones(len(rows), np.int64),
+                "label_ids": np.repeat(label_ids, windows, axis=0),
+                "is_real_example": np.ones(len(packed["input_ids"]), np.int64),
             }
 
-    @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string)] * 2, autograph=False
-    )
-    def _pack(self, text_a: tf.Tensor, text_b: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self.tokenizer.pack(text_a, text_b, self.max_seq_length)
+    def count_windows(self, examples: Sequence[InputExample]) -> np.ndarray:
+        """Returns how many rows of `features` each example has, int32 `[n]`."""
+        if self.long_text != "windows":
+            return np.ones(len(examples), np.int32)
+        counts = [self._count(*_texts(texts)).numpy() for texts in _parts(examples)]
+        return np.concatenate(counts)
+
+    def pack(
+        self, text_a: tf.Tensor, text_b: tf.Tensor | None, pad_to_max: bool = True
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """Makes the model's input, as `GraphTokenizer.pack_windows` returns it.
+
+        Args:
+          text_a: string `[n]`.
+          text_b: string `[n]`, or None.
+          pad_to_max: Whether rows are `max_seq_length` long, or only as long as the
+            longest row of the batch.
+
+        Returns:
+          The features, int32 `[r, S]`, and how many of these rows, which stand one
+          after the other, each text or pair has, int32 `[n]`.
+        """
+        length = self.max_seq_length
+        if self.long_text == "windows":
+            return self.tokenizer.pack_windows(
+                text_a, text_b, length, self.doc_stride, pad_to_max
+            )
+        features = self.tokenizer.pack(
+            text_a, text_b, length, pad_to_max, long_text=self.long_text
+        )
+        return features, tf.ones([tf.size(text_a)], tf.int32)
+
+    @tf.function(input_signature=_TEXT_A_AND_B, autograph=False)
+    def _pack(self, text_a: tf.Tensor, text_b: tf.Tensor) -> Any:
+        return self.pack(text_a, text_b)
+
+    # TensorFlow leaves out of a function what its result does not depend on: here all
+    # but the tokenizer.
+    @tf.function(input_signature=_TEXT_A_AND_B, autograph=False)
+    def _count(self, text_a: tf.Tensor, text_b: tf.Tensor) -> tf.Tensor:
+        _, windows = self.pack(text_a, text_b)
+        return windows
 
     def sums(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
         return self.kind.sums(outputs, batch["label_ids"])
@@ -168,6 +216,26 @@ class ClassificationTask(Task):
 
     def per_example(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
         return {"logits": outputs, "label_ids": batch["label_ids"]}
+
+    def join_windows(
+        self, rows: Mapping[str, np.ndarray], windows: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Makes of `per_example` of all rows that of all examples.
+
+        Args:
+          rows: `per_example` of the rows of `features`, in order.
+          windows: How many rows each example has, `[n]`, as from `count_windows`.
+
+        Returns:
+          `logits` `[n, L]`, the means of each example's rows, and `label_ids`.
+        """
+        first = np.cumsum(windows) - windows
+        # The sum of a long text's thousands of windows is not exact in float32.
+        totals = np.add.reduceat(rows["logits"], first, axis=0, dtype=np.float64)
+        return {
+            "logits": (totals / windows[:, np.newaxis]).astype(np.float32),
+            "label_ids": rows["label_ids"][first],
+        }
 
     def metrics(
         self, rows: dict[str, np.ndarray], batch_size: int
@@ -181,6 +249,18 @@ class ClassificationTask(Task):
             "loss": np.mean([losses[s : s + batch_size].mean() for s in starts]),
         }
         return {name: np.float32(value) for name, value in found.items()}
+
+
+def _parts(examples: Sequence[InputExample]) -> Iterator[Sequence[InputExample]]:
+    for start in range(0, len(examples), _TEXTS_AT_A_TIME):
+        yield examples[start : start + _TEXTS_AT_A_TIME]
+
+
+def _texts(examples: Sequence[InputExample]) -> tuple[tf.Tensor, tf.Tensor]:
+    return (
+        tf.constant([_encoded(example.text_a) for example in examples]),
+        tf.constant([_encoded(example.text_b) for example in examples]),
+    )
 
 
 def _encoded(text: str | bytes | None) -> bytes:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from bert_tf.errors import ConfigError
 from bert_tf.tools import flags as shared
@@ -26,11 +28,21 @@ _CUSTOM_ONLY = (
 _FORMATS = ("auto", "tsv", "csv", "jsonl")
 _LABEL_KINDS = ("auto", "single", "multi", "regression")
 _CLASS_WEIGHTS = ("none", "balanced")
+_LONG_TEXTS = ("truncate", "head_tail", "windows")
+# How texts become rows: types, and Google's way.
+_ROW_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "max_seq_length": (int, shared.MAX_SEQ_LENGTH),
+    "long_text": (str, "truncate"),
+    "doc_stride": (int | None, None),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierConfig(shared.FineTuningConfig):
-    """Everything that `run` needs; the fields are the flags of the same names."""
+    """Everything that `run` needs; the fields are the flags of the same names.
+
+    None for `long_text` and `doc_stride` is as for `max_seq_length`.
+    """
 
     task_name: str = "custom"
     data_dir: str | None = None
@@ -47,6 +59,8 @@ class ClassifierConfig(shared.FineTuningConfig):
     label_kind: str = "auto"
     label_separator: str | None = None
     class_weights: str = "none"
+    long_text: str | None = None
+    doc_stride: int | None = None
 
     def check(self) -> None:
         super().check()
@@ -66,6 +80,59 @@ class ClassifierConfig(shared.FineTuningConfig):
                 "Expected --label_separator to be text such as | that can stand in a "
                 f"line, got {separator!r}."
             )
+        if self.do_train:
+            self.row_options({})  # which raises what it has to, at once
+
+    def row_options(self, noted: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns how texts become rows: as flags say, else as they did in training.
+
+        Args:
+          noted: What the run that trained the model noted of itself; empty in training
+            and if none did.
+
+        Returns:
+          `max_seq_length`, `long_text` and `doc_stride`, as `ClassificationTask` takes
+          them.
+
+        Raises:
+          ConfigError: They do not go together.
+        """
+        length = self._given_or_noted("max_seq_length", noted)
+        long_text = self._given_or_noted("long_text", noted)
+        doc_stride = self.doc_stride
+        if long_text == "windows":
+            doc_stride = self._given_or_noted("doc_stride", noted)
+        if long_text not in _LONG_TEXTS:
+            raise ConfigError(
+                f"Expected --long_text to be one of {', '.join(_LONG_TEXTS)}, got "
+                f"{long_text!r}; correct it."
+            )
+        if doc_stride is not None and long_text != "windows":
+            raise ConfigError(
+                f"Expected --doc_stride only with --long_text=windows, got it with "
+                f"{long_text}; leave it out."
+            )
+        if doc_stride is not None and not 1 <= doc_stride <= length - 2:
+            raise ConfigError(
+                f"Expected --doc_stride from 1 to {length - 2}, what a window of "
+                f"--max_seq_length={length} holds of a text, got {doc_stride}; correct "
+                "it."
+            )
+        return dict(zip(_ROW_OPTIONS, (length, long_text, doc_stride), strict=True))
+
+    def _given_or_noted(self, name: str, noted: Mapping[str, Any]) -> Any:
+        kind, default = _ROW_OPTIONS[name]
+        if getattr(self, name) is not None:
+            return getattr(self, name)
+        value = noted.get(name, default)
+        if not isinstance(value, kind):
+            raise ConfigError(
+                f"Expected a note of a run with its {name}, got {value!r}; restore "
+                f"run_config.json beside the checkpoint, or say --{name}."
+            )
+        if value != default:
+            logging.info("--%s=%s, as the model was trained", name, value)
+        return value
 
     def check_task(self) -> None:
         """Raises a ConfigError for flags that do not go with the task."""
@@ -191,5 +258,22 @@ def define_task_flags(values: flags.FlagValues) -> None:
         "none",
         _CLASS_WEIGHTS,
         "balanced: rare labels count in the training loss like common ones.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "long_text",
+        "truncate",
+        _LONG_TEXTS,
+        "What becomes of texts longer than --max_seq_length: truncate keeps the start; "
+        "head_tail the first quarter and the end; windows all, in several rows whose "
+        "logits are averaged. Without --do_train, what the model was trained with.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "doc_stride",
+        None,
+        "How many pieces further than the one before a window begins. Unset: half of "
+        "what a window holds; without --do_train, as --long_text.",
+        lower_bound=1,
         flag_values=values,
     )

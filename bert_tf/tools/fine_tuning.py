@@ -33,7 +33,7 @@ from bert_tf.tools.best_model import find_best
 from bert_tf.tools.flags import FineTuningConfig
 from bert_tf.tools.result_files import write_evaluation, write_predictions
 from bert_tf.tools.run_folder import RunFolder
-from bert_tf.tools.training_run import TrainingRun
+from bert_tf.tools.training_run import TrainingRun, epoch_ends
 from bert_tf.training.distribution import create_strategy
 from bert_tf.training.reporting import row_bar
 from bert_tf.training.trainer import (
@@ -123,12 +123,16 @@ class FineTuningRun:
         self.task = task
         self.examples = examples
         self.held_out = held_out
+        for rows in examples.values():
+            task.check_labels(rows)
+        # How many rows the model sees of each example.
+        self.windows = {
+            name: task.count_windows(rows) for name, rows in examples.items()
+        }
         self.num_train_steps = self._count_steps() if config.do_train else 0
         self.length_buckets = check_length_buckets(
             config.length_buckets, task.max_seq_length
         )
-        for rows in examples.values():
-            task.check_labels(rows)
         if config.best_metric and config.best_metric not in task.metric_names:
             raise ConfigError(
                 f"Expected --best_metric to be one of {', '.join(task.metric_names)}, "
@@ -188,12 +192,12 @@ class FineTuningRun:
     # Before anything is written.
 
     def _count_steps(self) -> int:
-        count, config = len(self.examples["train"]), self.config
+        count, config = self.windows["train"].sum(), self.config
         steps = int(count / config.train_batch_size * config.num_train_epochs)
         if steps == 0:
             raise DataError(
                 f"Expected examples for at least one batch of "
-                f"{config.train_batch_size}, got {count} examples and "
+                f"{config.train_batch_size}, got {self._size('train')} and "
                 f"--num_train_epochs={config.num_train_epochs}; lower "
                 "--train_batch_size or raise --num_train_epochs."
             )
@@ -247,6 +251,8 @@ class FineTuningRun:
         """Returns what must not change while it is trained."""
         return {
             "max_seq_length": self.task.max_seq_length,
+            "long_text": self.task.long_text,
+            "doc_stride": self.task.doc_stride,
             "held_out": self.held_out,
         }
 
@@ -332,22 +338,27 @@ class FineTuningRun:
     # From here on, things are written.
 
     def _write_records(self, name: str, batch_size: int) -> None:
-        rows = self.examples[name]
         path = self.folder.file(f"{name}.tf_record")
-        write_records(path, self.task.features(rows), self.task.feature_spec)
-        logging.info(
-            "%s: %d examples in batches of %d, %s", name, len(rows), batch_size, path
-        )
+        features = self.task.features(self.examples[name])
+        write_records(path, features, self.task.feature_spec)
+        size = self._size(name)
+        logging.info("%s: %s in batches of %d, %s", name, size, batch_size, path)
+
+    def _size(self, name: str) -> str:
+        count = len(self.examples[name])
+        if self.task.long_text != "windows":
+            return f"{count} examples"
+        return f"{count} texts in {self.windows[name].sum()} windows"
 
     def _train(self) -> bool:
         """Trains on from where the weights are; False if SIGTERM ended it."""
         config = self.config
-        count = len(self.examples["train"])
+        count = int(self.windows["train"].sum())
         training = TrainingRun(
             config,
             self.trainer,
             self.folder,
-            _epoch_ends(count, config.train_batch_size, self.num_train_steps),
+            epoch_ends(count, config.train_batch_size, self.num_train_steps),
             self.step,
             self._describe,
             self._validate if "eval" in self.examples else None,
@@ -395,20 +406,25 @@ class FineTuningRun:
     def _rows(
         self, name: str, batch_size: int, check: Callable[[], None] = lambda: None
     ) -> dict[str, np.ndarray]:
-        """Returns what the model says of a set; `check` is called after each batch."""
+        """Returns what the model says of the examples of a set.
+
+        `check` is called after each batch.
+        """
         batches = evaluation_batches(
             self.folder.file(f"{name}.tf_record"),
             self.task.feature_spec,
             batch_size=batch_size,
             length_buckets=self.length_buckets,
         )
-        with row_bar(name, len(self.examples[name])) as bar:
+        windows = self.windows[name]
+        with row_bar(name, windows.sum()) as bar:
 
             def on_progress(count: int) -> None:
                 bar.update(count)
                 check()
 
-            return self.trainer.predict(batches, on_progress)
+            rows = self.trainer.predict(batches, on_progress)
+        return self.task.join_windows(rows, windows)
 
     def _evaluate(self) -> None:
         results = {**self._validate(self.step), "global_step": self.step}
@@ -419,14 +435,3 @@ class FineTuningRun:
         self._write_records("predict", batch_size)
         rows = self._rows("predict", batch_size)
         write_predictions(self.folder.path, self.task, self.examples["predict"], rows)
-
-
-def _epoch_ends(count: int, batch_size: int, num_train_steps: int) -> list[int]:
-    """Returns the steps at which the passes over `count` examples end."""
-    ends: list[int] = []
-    epoch = 1
-    while (end := int(count * epoch / batch_size)) < num_train_steps:
-        if end > (ends[-1] if ends else 0):
-            ends.append(end)
-        epoch += 1
-    return [*ends, num_train_steps]

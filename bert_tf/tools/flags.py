@@ -42,7 +42,7 @@ class FineTuningConfig:
 
     The fields are the flags of the same names; `--help` says what each does. None
     stands for what a flag does when it is not given: `max_seq_length` is 128 to train,
-    else what the folder was trained with; `iterations_per_loop` is 1000 on a TPU,
+    else what the model was trained with; `iterations_per_loop` is 1000 on a TPU,
     elsewhere about half a second's.
     """
 
@@ -86,10 +86,12 @@ class FineTuningConfig:
     @classmethod
     def from_flags(cls, values: flags.FlagValues) -> Self:
         """Returns the config that the parsed flags say, not yet checked."""
-        given = {f.name: values[f.name].value for f in dataclasses.fields(cls)}
-        for name in ("max_seq_length", "iterations_per_loop"):
-            if not values[name].present:
-                given[name] = None
+        given: dict[str, Any] = {
+            f.name: values[f.name].value
+            if values[f.name].present or f.default is not None
+            else None
+            for f in dataclasses.fields(cls)
+        }
         given["length_buckets"] = _lengths(given["length_buckets"])
         return cls(**given)
 
@@ -251,8 +253,9 @@ def define_model_flags(values: flags.FlagValues) -> None:
         values,
         "max_seq_length",
         MAX_SEQ_LENGTH,
-        "Pieces per example, special ones included; longer texts are cut. Without "
-        "--do_train, what --output_dir was trained with, if that is noted there.",
+        "Pieces per row, special ones included; what becomes of longer texts is "
+        "--long_text. Without --do_train, what the model was trained with, if that is "
+        "noted beside it.",
         at_least=3,
     )
 

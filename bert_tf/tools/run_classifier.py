@@ -50,9 +50,11 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     make_repeatable()
     fine_tuning.check_filesystems(config)
     folder = RunFolder(config.output_dir)
-    max_seq_length = _max_seq_length(config, folder)
-    bert_config, tokenizer = fine_tuning.load_model_files(config, max_seq_length)
     noted = {} if config.do_train else _noted(config, folder)
+    row_options = config.row_options(noted)
+    bert_config, tokenizer = fine_tuning.load_model_files(
+        config, row_options["max_seq_length"]
+    )
     separator = config.label_separator or noted.get("label_separator") or SEPARATOR
     processor = processor or _processor(config, folder, noted, separator)
     examples = _read_examples(config, processor)
@@ -66,10 +68,10 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         bert_config,
         tokenizer,
         processor.get_labels() if KINDS[kind].has_labels else [],
-        max_seq_length,
-        is_pair,
-        kind,
-        separator,
+        is_pair=is_pair,
+        label_kind=kind,
+        label_separator=separator,
+        **row_options,
     )
     if config.do_train and config.class_weights == "balanced":
         task.balance(examples["train"])
@@ -84,17 +86,6 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         labels = [example.label for example in examples["train"]]
         logging.info("labels: %s", task.kind.describe(labels))
     fine_tuning_run.run()
-
-
-def _max_seq_length(config: ClassifierConfig, folder: "RunFolder") -> int:
-    """Returns the flag; if not given, what the folder's run was trained with."""
-    if config.max_seq_length is not None:
-        return config.max_seq_length
-    noted = None if config.do_train else folder.noted.get("max_seq_length")
-    if isinstance(noted, int) and noted != shared.MAX_SEQ_LENGTH:
-        logging.info("--max_seq_length=%d, as %s was trained with", noted, folder.path)
-        return noted
-    return shared.MAX_SEQ_LENGTH
 
 
 def _processor(

@@ -14,6 +14,8 @@ from bert_tf.files import read_bytes, write_file
 
 _NOTE = "run_config.json"
 _LABELS = "labels.json"
+# What a run did that does not say otherwise: once there was no other way.
+_BEFORE = {"long_text": "truncate", "doc_stride": None}
 
 
 class RunFolder:
@@ -66,9 +68,15 @@ class RunFolder:
 
     def _differing(self, expected: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
         """Returns `(name, expected value, noted value)` of what differs, by name."""
+        if not self.noted:
+            return []
         # An earlier version of this package noted less.
-        shared = {name: x for name, x in expected.items() if name in self.noted}
-        noted = _flat(self.noted)
+        noted = _BEFORE | _flat(self.noted)
+        shared = {
+            name: value
+            for name, value in expected.items()
+            if name in self.noted or name in _BEFORE
+        }
         return [
             (name, value, noted.get(name))
             for name, value in sorted(_flat(shared).items())

@@ -185,3 +185,14 @@ class TrainingRun:
             self._config.early_stopping_patience,
             self.best,
         )
+
+
+def epoch_ends(count: int, batch_size: int, num_train_steps: int) -> list[int]:
+    """Returns the steps at which the passes over `count` rows end."""
+    ends: list[int] = []
+    epoch = 1
+    while (end := int(count * epoch / batch_size)) < num_train_steps:
+        if end > (ends[-1] if ends else 0):
+            ends.append(end)
+        epoch += 1
+    return [*ends, num_train_steps]

@@ -4,7 +4,6 @@ Every text is a run of numbered words, each a piece of its own, so that a row te
 which pieces of which text it holds.
 """
 
-import math
 import random
 import sys
 
@@ -13,8 +12,9 @@ import tensorflow as tf
 
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.tokenization import FullTokenizer, GraphTokenizer
+from tests import plain_packing
+from tests.plain_packing import NAMES
 
-_NAMES = ("input_ids", "input_mask", "segment_ids")
 _LENGTHS = (5, 6, 7, 8, 13, 64)
 
 
@@ -45,54 +45,12 @@ def _texts(max_seq_length: int) -> tuple[list[str], list[str]]:
     )
 
 
-def _kept(pieces_a: list, pieces_b: list, max_seq_length: int) -> tuple[int, int]:
-    """Returns how many pieces of each text are left, dropping one after the other."""
-    length_a, length_b = len(pieces_a), len(pieces_b)
-    while length_a + length_b > max_seq_length - (3 if pieces_b else 2):
-        if length_a > length_b:
-            length_a -= 1
-        else:
-            length_b -= 1
-    return length_a, length_b
-
-
-def _head_tail(pieces: list, kept: int) -> list:
-    if len(pieces) == kept:
-        return pieces
-    head = (kept + 2) // 4
-    return pieces[:head] + pieces[len(pieces) - (kept - head) :]
-
-
-def _windows(pieces: list, kept: int, doc_stride: int | None) -> list[list]:
-    if len(pieces) == kept:
-        return [pieces]
-    stride = max(1, kept // 2) if doc_stride is None else min(doc_stride, kept)
-    last = len(pieces) - kept
-    starts = [*range(0, last, stride), last]
-    assert len(starts) == 1 + math.ceil(last / stride)
-    return [pieces[start : start + kept] for start in starts]
-
-
-def _rows(full: FullTokenizer, parts: list[tuple[list, list]]) -> dict[str, list]:
-    """Returns the features of rows that hold these pieces, as wide as the longest."""
-    rows: dict[str, list] = {name: [] for name in _NAMES}
-    for part_a, part_b in parts:
-        first = ["[CLS]", *part_a, "[SEP]"]
-        second = [*part_b, "[SEP]"] if part_b else []
-        rows["input_ids"].append(full.convert_tokens_to_ids(first + second))
-        rows["input_mask"].append([1] * len(first + second))
-        rows["segment_ids"].append([0] * len(first) + [1] * len(second))
-    return rows
-
-
-def _assert_rows(features, rows: dict[str, list], width: int) -> None:
+def _assert_rows(features, full: FullTokenizer, parts: list, width: int) -> None:
     """Compares with rows padded to `width`, to the longest one if that is 0."""
-    assert set(features) == set(_NAMES)
-    width = width or max(map(len, rows["input_ids"]))
-    for name in _NAMES:
+    assert set(features) == set(NAMES)
+    for name, rows in plain_packing.features(full, parts, width).items():
         assert features[name].dtype == tf.int32
-        padded = [row + [0] * (width - len(row)) for row in rows[name]]
-        assert features[name].numpy().tolist() == padded
+        assert features[name].numpy().tolist() == rows
 
 
 @pytest.mark.parametrize("max_seq_length", [3, 4, *_LENGTHS])
@@ -103,8 +61,7 @@ def test_head_tail(pair, max_seq_length, is_pair):
     parts = []
     for a, b in zip(text_a, text_b, strict=True):
         pieces_a, pieces_b = full.tokenize(a), full.tokenize(b) if is_pair else []
-        kept_a, kept_b = _kept(pieces_a, pieces_b, max_seq_length)
-        parts.append((_head_tail(pieces_a, kept_a), _head_tail(pieces_b, kept_b)))
+        parts += plain_packing.head_tail(pieces_a, pieces_b, max_seq_length)
     for pad_to_max in (True, False):
         features = graph.pack(
             text_a,
@@ -113,7 +70,7 @@ def test_head_tail(pair, max_seq_length, is_pair):
             pad_to_max,
             long_text="head_tail",
         )
-        _assert_rows(features, _rows(full, parts), max_seq_length if pad_to_max else 0)
+        _assert_rows(features, full, parts, max_seq_length if pad_to_max else 0)
 
 
 def test_head_tail_of_512_is_that_of_the_paper(pair):
@@ -142,20 +99,15 @@ def test_windows(pair, max_seq_length, doc_stride, is_pair):
     counts = []
     for a, b in zip(text_a, text_b, strict=True):
         pieces_a, pieces_b = full.tokenize(a), full.tokenize(b) if is_pair else []
-        kept_a, kept_b = _kept(pieces_a, pieces_b, max_seq_length)
-        windows_a = _windows(pieces_a, kept_a, doc_stride)
-        windows_b = _windows(pieces_b, kept_b, doc_stride)
-        counts.append(max(len(windows_a), len(windows_b)))
-        for i in range(counts[-1]):
-            window_a = windows_a[min(i, len(windows_a) - 1)]
-            window_b = windows_b[min(i, len(windows_b) - 1)]
-            parts.append((window_a, window_b))
+        rows = plain_packing.windows(pieces_a, pieces_b, max_seq_length, doc_stride)
+        counts.append(len(rows))
+        parts += rows
     second = text_b if is_pair else None
     for pad_to_max in (True, False):
         features, windows = graph.pack_windows(
             text_a, second, max_seq_length, doc_stride, pad_to_max
         )
-        _assert_rows(features, _rows(full, parts), max_seq_length if pad_to_max else 0)
+        _assert_rows(features, full, parts, max_seq_length if pad_to_max else 0)
         assert windows.dtype == tf.int32
         assert windows.numpy().tolist() == counts
 
@@ -191,7 +143,7 @@ def test_windows_of_an_empty_batch(pair):
     for pad_to_max, width in ((True, 8), (False, 0)):
         nothing = tf.constant([], tf.string)
         features, windows = graph.pack_windows(nothing, nothing, 8, None, pad_to_max)
-        assert all(features[name].shape == [0, width] for name in _NAMES)
+        assert all(features[name].shape == [0, width] for name in NAMES)
         assert windows.shape == [0]
 
 
@@ -211,7 +163,7 @@ def test_in_functions_and_saved_models(pair, tmp_path):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * 2)
         def windows(self, text_a, text_b):
             features, windows = self.tokenizer.pack_windows(text_a, text_b, 13)
-            assert all(features[name].shape == [None, 13] for name in _NAMES)
+            assert all(features[name].shape == [None, 13] for name in NAMES)
             assert windows.shape == [None]
             return features | {"windows": windows}
 
@@ -223,7 +175,7 @@ def test_in_functions_and_saved_models(pair, tmp_path):
     for each in (serving, loaded):
         found = each.windows(text_a, text_b)
         tf.debugging.assert_equal(found["windows"], windows)
-        for name in _NAMES:
+        for name in NAMES:
             tf.debugging.assert_equal(found[name], expected[name])
             tf.debugging.assert_equal(each.head_tail(text_a, text_b)[name], cut[name])
 

@@ -504,6 +504,28 @@ def note_of_a_kind_that_is_none(place):
     return ["'ordinal'", "run_config.json"]
 
 
+def note_of_a_length_that_is_none(place):
+    place.flags |= {"do_train": "false", "max_seq_length": None}
+    place.write("run_config.json", '{"max_seq_length": "long"}')
+    return ["'long'", "run_config.json", "--max_seq_length"]
+
+
+def note_of_an_unknown_way_with_long_texts(place):
+    place.flags |= {"do_train": "false"}
+    place.write("run_config.json", '{"long_text": "middle"}')
+    return ["--long_text", "'middle'", "truncate, head_tail, windows"]
+
+
+def windows_that_hold_nothing(place):
+    place.flags |= {"long_text": "windows", "max_seq_length": "4"}
+    return ["max_seq_length=4", "room"]
+
+
+def fewer_windows_than_a_batch(place):
+    place.flags |= {"long_text": "windows", "train_batch_size": "1000"}
+    return ["1000", "12 texts in ", " windows", "--train_batch_size"]
+
+
 CASES = (
     missing_checkpoint,
     truncated_data_file,
@@ -570,6 +592,10 @@ CASES = (
     label_kind_of_a_glue_task,
     separator_that_is_none,
     note_of_a_kind_that_is_none,
+    note_of_a_length_that_is_none,
+    note_of_an_unknown_way_with_long_texts,
+    windows_that_hold_nothing,
+    fewer_windows_than_a_batch,
 )
 
 
