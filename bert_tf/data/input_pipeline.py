@@ -13,6 +13,9 @@ import tensorflow as tf
 from bert_tf.data.records import FeatureSpec, count_records, parse_records
 from bert_tf.errors import ConfigError, DataError
 
+# The features with a number for each piece of a sequence.
+_SEQUENCES = ("input_ids", "input_mask", "segment_ids")
+
 # Records parsed at a time when their lengths are looked up: bounded in memory.
 _RECORDS_AT_A_TIME = 1024
 
@@ -54,11 +57,12 @@ def training_batches(
 
     Each epoch takes every record once, in an order that is a function of
     (`random_seed`, epoch) alone. In that order records wait, each for the others of
-    its bucket; whenever `batch_size` of them are there, they are a batch. Those that
-    wait at the end of an epoch go on waiting in the next. The batch of a step is
-    therefore known without the steps before it. The serialized records are held in
-    memory, some 700 bytes each at 128 tokens: parsed they would be more than twice
-    that, and to parse a batch takes a fraction of a millisecond.
+    its bucket; whenever `batch_size` of them are there, they are a batch. At the end
+    of an epoch, those that wait join the next longer bucket, so that rare lengths are
+    not put off for ever; fewer than a batch go on waiting in the next epoch. The batch
+    of a step is therefore known without the steps before it. The serialized records
+    are held in memory, some 700 bytes each at 128 tokens: parsed they would be more
+    than twice that, and to parse a batch takes a fraction of a millisecond.
 
     Args:
       path: A record file.
@@ -91,16 +95,23 @@ def training_batches(
         """Returns who waits after an epoch, and its batches `[n, batch_size]`."""
         rows = tf.concat([waiting, rows], axis=0)
         bucket_of_row = tf.gather(buckets, rows)
-        batches, left = [], []
-        for bucket in np.unique(buckets):
-            places = tf.where(bucket_of_row == bucket)[:, 0]
+
+        def whole_batches(places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             end = tf.size(places) // batch_size * batch_size
-            batches.append(tf.reshape(places[:end], [-1, batch_size]))
-            left.append(places[end:])
+            return tf.reshape(places[:end], [-1, batch_size]), places[end:]
+
+        batches, mixed = [], []
+        left = tf.zeros([0], tf.int64)
+        for bucket in np.unique(buckets):
+            full, own = whole_batches(tf.where(bucket_of_row == bucket)[:, 0])
+            batches.append(full)
+            full, left = whole_batches(tf.concat([own, left], axis=0))
+            mixed.append(full)
         places = tf.concat(batches, axis=0)
         # A batch is full when its last record comes.
         places = tf.gather(places, tf.argsort(places[:, -1]))
-        return tf.gather(rows, tf.concat(left, axis=0)), tf.gather(rows, places)
+        places = tf.concat([places, *mixed], axis=0)
+        return tf.gather(rows, left), tf.gather(rows, places)
 
     rows = (
         tf.data.Dataset.range(tf.int64.max)
@@ -190,9 +201,9 @@ def _read(
         columns = parse_records(tf.gather(records, rows), spec)
         if not lengths:
             return columns
-        bucket = tf.gather(buckets, rows[0])
+        bucket = tf.reduce_max(tf.gather(buckets, rows))
         return {
-            name: x[:, :bucket] if list(spec[name].shape) == [max_seq_length] else x
+            name: x[:, :bucket] if name in _SEQUENCES else x
             for name, x in columns.items()
         }
 

@@ -25,13 +25,19 @@ class OutputLayer(keras.layers.Layer):
             name="output_weights",
             shape=(self.num_labels, self.hidden_size),
             initializer=kernels.initializer(self.initializer_range),
+            autocast=False,
         )
         self.output_bias = self.add_weight(
-            name="output_bias", shape=(self.num_labels,), initializer="zeros"
+            name="output_bias",
+            shape=(self.num_labels,),
+            initializer="zeros",
+            autocast=False,
         )
 
     def call(self, x: Any) -> Any:
         """Returns `[..., L]` float32 for `x [..., H]`."""
+        # A few labels: float32 costs nothing, and bfloat16 has three digits.
+        x = ops.cast(x, "float32")
         return kernels.logits(x, self.output_weights, self.output_bias)
 
 
@@ -79,7 +85,10 @@ class MaskedWordHead(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         self.transform.build()
         self.output_bias = self.add_weight(
-            name="output_bias", shape=(self.vocab_size,), initializer="zeros"
+            name="output_bias",
+            shape=(self.vocab_size,),
+            initializer="zeros",
+            autocast=False,
         )
 
     def call(self, sequence_output: Any, positions: Any, table: Any) -> Any:

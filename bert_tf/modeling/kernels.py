@@ -76,10 +76,11 @@ def attention(query: Any, key: Any, value: Any, bias: Any, dropout: Any) -> Any:
 def logits(x: Any, weights: Any, bias: Any) -> Any:
     """Returns float32 `[..., L]` for `x [..., H]`, `weights [L, H]`, `bias [L]`.
 
-    Google stores the output matrices transposed, so `Dense` does not fit.
+    The products are taken in the dtype of `x`. Google stores the output matrices
+    transposed, so `Dense` does not fit.
     """
-    weights = ops.cast(weights, x.dtype)
-    return ops.cast(ops.matmul(x, ops.transpose(weights)) + bias, "float32")
+    products = ops.matmul(x, ops.transpose(ops.cast(weights, x.dtype)))
+    return ops.cast(products, "float32") + bias
 
 
 def dropout_seed(random_seed: int, step: Any, replica: Any, part: Any = 0) -> tf.Tensor:

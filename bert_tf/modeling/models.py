@@ -244,9 +244,13 @@ class BertClassifier(_GoogleModel):
             name="output_weights",
             shape=(self.num_labels, self.config.hidden_size),
             initializer=kernels.initializer(0.02),
+            autocast=False,
         )
         self.output_bias = self.add_weight(
-            name="output_bias", shape=(self.num_labels,), initializer="zeros"
+            name="output_bias",
+            shape=(self.num_labels,),
+            initializer="zeros",
+            autocast=False,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -258,4 +262,6 @@ class BertClassifier(_GoogleModel):
         seed = _seed(training, dropout_seed)
         pooled_output = self._run_graph(features, seed)["pooled_output"]
         pooled_output = self.pooled_dropout(pooled_output, seed)
+        # A few labels: float32 costs nothing, and bfloat16 has three digits.
+        pooled_output = ops.cast(pooled_output, "float32")
         return kernels.logits(pooled_output, self.output_weights, self.output_bias)

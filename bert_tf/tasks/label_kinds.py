@@ -75,11 +75,15 @@ class SingleLabel(LabelKind):
     def report(self, predictions: np.ndarray, label_ids: np.ndarray) -> str | None:
         predicted = predictions.argmax(axis=-1)
         table = report.class_table(label_ids, predicted, self.labels)
+        if len(self.labels) > report.MOST_PAIRED_LABELS:
+            return table
         return f"{table}\n{report.confusion_table(label_ids, predicted, self.labels)}"
 
     def figure(
         self, predictions: np.ndarray, label_ids: np.ndarray
     ) -> tuple[str, Any] | None:
+        if len(self.labels) > report.MOST_PAIRED_LABELS:
+            return None
         predicted = predictions.argmax(axis=-1)
         figure = report.confusion_figure(label_ids, predicted, self.labels)
         return "confusion_matrix.png", figure

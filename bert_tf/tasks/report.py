@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+# More labels than this are more than a matrix of all pairs can show anybody.
+MOST_PAIRED_LABELS = 100
 # Up to here a cell of the confusion matrix has room for its count.
 _CELLS_WITH_COUNTS = 40
 _NAME_LENGTH = 30
@@ -44,11 +46,13 @@ def confusion_table(
     """Returns the confusion matrix as lines of text; arguments are ids `[n]`."""
     counts = _confusion(label_ids, predicted, len(labels))
     names = [_one_line(label) for label in labels]
-    width = max(_width(x) for x in [*names, *counts.astype(str).flat])
-    lines = [names, *counts.astype(str).tolist()]
+    columns = [["", *names]]
+    columns += [
+        [name, *map(str, column)] for name, column in zip(names, counts.T, strict=True)
+    ]
+    widths = [max(map(_width, column)) for column in columns]
     rows = [
-        "  ".join(_right(cell, width) for cell in [name, *cells])
-        for name, cells in zip(["", *names], lines, strict=True)
+        "  ".join(map(_right, cells, widths)) for cells in zip(*columns, strict=True)
     ]
     title = "confusion matrix: a row per label, a column per prediction"
     return "\n".join([title, "", *rows, ""])

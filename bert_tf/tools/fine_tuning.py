@@ -29,7 +29,7 @@ from bert_tf.tokenization import (
     check_vocab,
     validate_case_matches_checkpoint,
 )
-from bert_tf.tools.best_model import find_best
+from bert_tf.tools.evaluations import find_best
 from bert_tf.tools.flags import FineTuningConfig
 from bert_tf.tools.result_files import write_evaluation, write_predictions
 from bert_tf.tools.run_folder import RunFolder
@@ -260,7 +260,8 @@ class FineTuningRun:
         """Returns what a step's batch, and what it teaches, are functions of."""
         content = hashlib.sha256()
         for row in self.examples["train"]:
-            fields = (row.text_a, row.text_b or "", str(row.label))
+            label = np.asarray(self.task.kind.encode(row.label)).tolist()
+            fields = (row.text_a, row.text_b or "", str(label))
             content.update("\0".join(fields).encode("utf-8", "surrogatepass"))
         return {
             "random_seed": self.config.random_seed,
@@ -268,6 +269,9 @@ class FineTuningRun:
             "train_examples_sha256": content.hexdigest(),
             "micro_batch_size": self.config.micro_batch_size,
             "reduction": self.config.reduction,
+            "learning_rate": self.config.learning_rate,
+            "warmup_proportion": self.config.warmup_proportion,
+            "best_metric": self.config.best_metric,
             "precision": self.config.precision,
             "length_buckets": list(self.length_buckets),
             "class_weights": self.task.kind.weighing,
@@ -316,13 +320,14 @@ class FineTuningRun:
 
     def _restore_from_folder(self, newest: str) -> int:
         report = checkpoint.load_checkpoint(self.model, newest, self.optimizer)
-        if set(report.fresh) - set(self._precision_state()):
+        fresh = set(report.fresh) - set(self._precision_state())
+        if fresh:
             # A weight says more than its optimizer slots.
-            lacking = min(report.fresh, key=lambda name: ("/adam_" in name, name))
+            lacking = min(fresh, key=lambda name: ("/adam_" in name, name))
             raise CheckpointError(
                 f"Expected a checkpoint of this run in {self.config.output_dir}, found "
                 f"that {newest} lacks {lacking}"
-                f"{' and others' if len(report.fresh) > 1 else ''}; name it with "
+                f"{' and others' if len(fresh) > 1 else ''}; name it with "
                 "--init_checkpoint and use another --output_dir."
             )
         step = checkpoint.CheckpointReader(newest).step() or 0
@@ -378,11 +383,11 @@ class FineTuningRun:
             if not ended:
                 return False
         self.step = training.step
-        if training.best is not None:
-            best = find_best(self.folder)
+        if config.best_metric and training.evaluations is not None:
+            best = training.evaluations.best_checkpoint
             checkpoint.load_checkpoint(self.model, best)
             self.step = checkpoint.CheckpointReader(best).step() or 0
-            logging.info("using the best model: %s", training.best)
+            logging.info("using the best model: %s", training.evaluations)
         return True
 
     def _describe(self, folder: RunFolder) -> None:

@@ -196,7 +196,8 @@ class FineTuningConfig:
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
-            least = _LEAST.get(field.name, 1 if isinstance(value, int) else 0)
+            whole = not isinstance(field.default, float)
+            least = _LEAST.get(field.name, 1 if whole else 0)
             if not (math.isfinite(value) and value >= least):
                 raise ConfigError(
                     f"Expected --{field.name} to be a number of at least {least}, got "

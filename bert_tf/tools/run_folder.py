@@ -94,8 +94,8 @@ class RunFolder:
 
         With them, its checkpoints can be used without knowing the run's flags.
         """
-        write_file(self.file(_NOTE), _as_json(note))
-        write_file(self.file(_LABELS), _as_json(labels))
+        write_file(self.file(_NOTE), as_json(note))
+        write_file(self.file(_LABELS), as_json(labels))
         write_file(self.file("vocab.txt"), read_bytes(vocab_file))
         write_file(self.file("bert_config.json"), read_bytes(bert_config_file))
 
@@ -129,6 +129,28 @@ def read_labels(*folders: str) -> list[str]:
     )
 
 
+def read_evaluations(path: str) -> dict[int, dict[str, float]]:
+    """Returns the metrics of each evaluation of a run, by its step; empty without any.
+
+    Raises:
+      ConfigError: The file is damaged.
+    """
+    if not tf.io.gfile.exists(path):
+        return {}
+    try:
+        return {
+            int(step): {str(name): float(x) for name, x in metrics.items()}
+            for step, metrics in _read_json(path, dict).items()
+        }
+    except (ValueError, AttributeError, TypeError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"Expected the evaluations of a run, as it writes them, in {path}, found "
+            f"damage ({error}); delete it, or name another --output_dir."
+        ) from error
+
+
 def _read_json(path: str, kind: type) -> Any:
     try:
         value = json.loads(read_bytes(path))
@@ -143,7 +165,8 @@ def _read_json(path: str, kind: type) -> Any:
     return value
 
 
-def _as_json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """Returns a file of JSON for people to read."""
     return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 

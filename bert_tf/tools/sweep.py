@@ -53,7 +53,8 @@ _JOURNAL, _NOTE, _TABLE, _LOG = (
 )
 _RESULTS = "eval_results.txt"
 # The state file first: it must not name what is gone.
-_BULKY = ("checkpoint", "model.ckpt-*", ".writing-*", "*.tf_record")
+_CHECKPOINTS = ("checkpoint", "model.ckpt-*", ".writing-*")
+_BULKY = (*_CHECKPOINTS, *(f"best/{each}" for each in _CHECKPOINTS), "*.tf_record")
 
 
 class _Numbers(flags.ArgumentParser):
@@ -231,9 +232,9 @@ def _check_trials(values: flags.FlagValues, grid: Sequence[Trial]) -> None:
     for trial in grid:
         parsed = all_flags(run_classifier.GROUPS)
         parsed(["run_classifier", *_arguments(values, trial)])
-    config = run_classifier.ClassifierConfig.from_flags(parsed)
-    config.check()
-    config.check_task()
+        config = run_classifier.ClassifierConfig.from_flags(parsed)
+        config.check()
+        config.check_task()
 
 
 def _fixed_flags(values: flags.FlagValues) -> dict[str, Any]:
@@ -320,10 +321,13 @@ def _run_and_note(
     os.makedirs(folder, exist_ok=True)
     logging.info("%s: began, see %s", what, log)
     start = time.monotonic()
+    path = os.path.join(folder, _RESULTS)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # of a run that was interrupted later
     code = _run(_arguments(values, trial), log, lock)
-    if code:
+    if code or not os.path.exists(path):  # SIGTERM ends a run without results
         raise ConfigError(f"Expected {what} to end well, got {_reason(code, log)}")
-    results = trials.read_results(os.path.join(folder, _RESULTS))
+    results = trials.read_results(path)
     metric = trials.choose_metric(values.sweep_metric, results)
     journal.add(trial, results, metric)
     _write_table(values.output_dir, journal, metric)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoint
-from bert_tf.tools.best_model import BestModel, best_folder
+from bert_tf.tools.evaluations import Evaluations, best_folder, best_prefix
 from bert_tf.tools.flags import ITERATIONS_PER_LOOP, FineTuningConfig
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.termination import Termination
@@ -36,7 +36,7 @@ class TrainingRun:
 
     Attributes:
       step: The step reached.
-      best: Which evaluation was the best; None without `--best_metric`.
+      evaluations: Those of the dev set; None where there is none.
     """
 
     def __init__(
@@ -60,27 +60,33 @@ class TrainingRun:
         self._validate = validate
         self._termination = Termination()
         self._reporter: TrainingReporter
-        self.best: BestModel | None = None
-        if config.best_metric:
-            self.best = BestModel(
-                folder.file("evaluations.json"),
-                config.best_metric,
-                config.early_stopping_patience,
+        self._evaluated: Sequence[int] = []
+        self.evaluations: Evaluations | None = None
+        if validate is not None:
+            self._evaluated = self._epoch_ends
+            if config.eval_steps:
+                self._evaluated = self._multiples(config.eval_steps)
+            self.evaluations = Evaluations(
+                folder,
                 step,
                 self._save_best,
+                config.best_metric,
+                config.early_stopping_patience,
             )
 
     def is_over(self) -> bool:
         """Returns whether there is nothing left to train, and says so."""
         if self._gave_up():
             self._log_early_end()
-        elif self.step >= self._last_step:
-            logging.info(
-                "training is complete: step %d of %d was reached before",
-                self.step,
-                self._last_step,
-            )
-        return self._gave_up() or self.step >= self._last_step
+            return True
+        if self.step < self._last_step or self._missed_evaluation():
+            return False
+        logging.info(
+            "training is complete: step %d of %d was reached before",
+            self.step,
+            self._last_step,
+        )
+        return True
 
     def run(self, batches: tf.data.Dataset) -> bool:
         """Trains on `batches`, the first being that of `step`.
@@ -89,9 +95,6 @@ class TrainingRun:
           Whether the training is over; False if SIGTERM ended it.
         """
         config = self._config
-        evaluated = self._epoch_ends
-        if config.eval_steps:
-            evaluated = self._multiples(config.eval_steps)
         self._reporter = TrainingReporter(
             config.output_dir,
             self._epoch_ends,
@@ -100,20 +103,17 @@ class TrainingRun:
             self._trainer.optimizer.learning_rate_at,
         )
         actions = [
+            # First: a run that is continued goes on behind its checkpoint.
+            Action(self._evaluated, self._evaluate),
             Action(self._epoch_ends, self._reporter.on_epoch_end),
             Action(self._multiples(config.save_checkpoints_steps), self._save),
         ]
-        if self._validate is not None:
-            # First: a run that is continued goes on behind its checkpoint.
-            actions.insert(0, Action(evaluated, self._evaluate))
         steps_per_call = config.iterations_per_loop
         if steps_per_call is None and config.on_tpu:
             steps_per_call = ITERATIONS_PER_LOOP
         with self._termination, contextlib.closing(self._reporter):
             try:
-                # SIGTERM may have come while this step was evaluated.
-                missed = self.best is not None and self.step not in self.best
-                if missed and self.step in evaluated:
+                if self._missed_evaluation():
                     self._evaluate(self.step)
                 self._trainer.train(
                     batches,
@@ -137,9 +137,15 @@ class TrainingRun:
                 self._folder.file(f"model.ckpt-{self.step}"),
             )
             return False
-        if self._gave_up():
+        if self._gave_up() and self.step < self._last_step:
             self._log_early_end()
         return True
+
+    def _missed_evaluation(self) -> bool:
+        """Returns whether SIGTERM came while this step was evaluated."""
+        if self.evaluations is None or self.step not in self._evaluated:
+            return False
+        return self.step not in self.evaluations
 
     def _multiples(self, every: int) -> list[int]:
         """Returns every so many steps, and the last."""
@@ -150,11 +156,10 @@ class TrainingRun:
             if self._termination.requested:
                 raise _Terminated
 
-        assert self._validate is not None
+        assert self._validate is not None and self.evaluations is not None
         metrics = self._validate(step, check_termination)
         self._reporter.on_evaluation(step, metrics)
-        if self.best is not None:
-            self.best.add(step, metrics)
+        self.evaluations.add(step, metrics)
 
     def _save(self, step: int) -> None:
         checkpoint.save_checkpoint(
@@ -165,16 +170,18 @@ class TrainingRun:
         self._saved_step = step
         if self._config.keep_checkpoint_max:
             checkpoint.keep_newest(self._folder.path, self._config.keep_checkpoint_max)
+        if self._config.best_metric:
+            # Not before: whoever goes on from the checkpoint before this one may
+            # need the model that was the best then.
+            checkpoint.keep_newest(best_folder(self._folder), 1)
 
     def _save_best(self, step: int) -> None:
-        folder = best_folder(self._folder)
-        prefix = folder.file(f"model.ckpt-{step}")
+        prefix = best_prefix(self._folder, step)
         checkpoint.save_checkpoint(self._trainer.model, prefix, step=step)
-        checkpoint.keep_newest(folder.path, 1)
-        self._describe(folder)
+        self._describe(RunFolder(best_folder(self._folder)))
 
     def _gave_up(self) -> bool:
-        return self.best is not None and self.best.gave_up
+        return self.evaluations is not None and self.evaluations.gave_up
 
     def _log_early_end(self) -> None:
         logging.info(
@@ -183,7 +190,7 @@ class TrainingRun:
             self.step,
             self._last_step,
             self._config.early_stopping_patience,
-            self.best,
+            self.evaluations,
         )
 
 

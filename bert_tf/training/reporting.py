@@ -53,6 +53,7 @@ class TrainingReporter:
         self._first_step = first_step
         self._epoch = sum(end <= first_step for end in epoch_ends)
         self._summary = _Means()
+        self._bar = tqdm(disable=True)
         self._start_epoch()
 
     def _start_epoch(self) -> None:
@@ -122,12 +123,9 @@ class TrainingReporter:
         with self._eval_writer.as_default():
             for name, value in metrics.items():
                 tf.summary.scalar(name, value, step=step)
-        shown = {"validation loss": metrics["eval_loss"]}
-        shown |= {
-            f"validation {name.removeprefix('eval_')}": value
-            for name, value in metrics.items()
-            if name.startswith("eval_") and name != "eval_loss"
-        }
+        # `loss` is the release's mean over batches; `eval_loss`, over examples, first.
+        names = sorted(metrics.keys() - {"loss"}, key=lambda name: name != "eval_loss")
+        shown = {f"validation {n.removeprefix('eval_')}": metrics[n] for n in names}
         if (
             self._epoch < len(self._epoch_ends)
             and step == self._epoch_ends[self._epoch]
