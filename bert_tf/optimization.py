@@ -170,6 +170,22 @@ class DynamicLossScale:
         good_steps.assign(tf.where(grows, tf.zeros_like(good), good))
 
 
+def _write(variable: keras.Variable, value: tf.Tensor) -> None:
+    """Writes into a variable's own buffer.
+
+    `assign` makes the value's buffer the variable's. The buffers that stay would then
+    be others after each step, amidst the memory that the next step needs in one piece.
+    """
+    tf.raw_ops.ResourceStridedSliceAssign(
+        ref=variable.value.handle,
+        begin=[0],
+        end=[0],
+        strides=[1],
+        value=value,
+        ellipsis_mask=1,  # all of it
+    )
+
+
 @keras.saving.register_keras_serializable("bert_tf")
 class AdamWeightDecay(keras.optimizers.Optimizer):
     """Adam without bias correction, decoupled weight decay, clipping by global norm.
@@ -275,20 +291,23 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         index = self._get_variable_index(variable)
         adam_m, adam_v = self.adam_m[index], self.adam_v[index]
         gradient = tf.cast(gradient, variable.dtype)
-        next_m = self.beta_1 * adam_m + (1.0 - self.beta_1) * gradient
-        next_v = self.beta_2 * adam_v + (1.0 - self.beta_2) * tf.square(gradient)
-        update = next_m / (tf.sqrt(next_v) + self.epsilon)
-        if self.weight_decay_rate and not _NO_DECAY.search(self._names[index]):
-            update += self.weight_decay_rate * variable
-        update = tf.cast(learning_rate, variable.dtype) * update
-        if self.dynamic_loss_scale:
-            overflowed = tf.math.is_nan(gradient)
-            update = tf.where(overflowed, tf.zeros_like(update), update)
-            next_m = tf.where(overflowed, adam_m, next_m)
-            next_v = tf.where(overflowed, adam_v, next_v)
-        self.assign_sub(variable, update)
-        self.assign(adam_m, next_m)
-        self.assign(adam_v, next_v)
+        # Otherwise the products of slots and weights, for which nothing is waited,
+        # are taken before the forward pass and kept over it.
+        with tf.control_dependencies([gradient]):
+            next_m = self.beta_1 * adam_m + (1.0 - self.beta_1) * gradient
+            next_v = self.beta_2 * adam_v + (1.0 - self.beta_2) * tf.square(gradient)
+            update = next_m / (tf.sqrt(next_v) + self.epsilon)
+            if self.weight_decay_rate and not _NO_DECAY.search(self._names[index]):
+                update += self.weight_decay_rate * variable
+            update = tf.cast(learning_rate, variable.dtype) * update
+            if self.dynamic_loss_scale:
+                overflowed = tf.math.is_nan(gradient)
+                update = tf.where(overflowed, tf.zeros_like(update), update)
+                next_m = tf.where(overflowed, adam_m, next_m)
+                next_v = tf.where(overflowed, adam_v, next_v)
+            self.assign_sub(variable, update)
+            _write(adam_m, next_m)
+            _write(adam_v, next_v)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -1,6 +1,7 @@
 """The Transformer encoder: blocks of self-attention and feed-forward layers."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -170,7 +171,40 @@ class BertEncoder(keras.layers.Layer):
             run: Any = functools.partial(block.__call__, seed=seed)
             # Without a seed nothing is trained, so nothing would be kept anyway.
             if self.recompute and seed is not None:
-                run = tf.recompute_grad(run)
+                run = _recomputed(run)
             x = run(x, bias)
             outputs.append(ops.reshape(x, shape))
         return outputs
+
+
+def _recomputed(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Returns `run` such that only its inputs are kept for the backward pass.
+
+    `tf.recompute_grad` lets the block below start before the gradients of this one's
+    weights are taken; what they are taken from is then kept for all blocks at a time.
+    """
+
+    @tf.custom_gradient
+    def recomputed(x: Any, bias: Any) -> Any:
+        def gradient(dy: Any, variables: Any = ()) -> Any:
+            with tf.control_dependencies([dy]), tf.GradientTape() as tape:
+                again = x + _zero_after(dy)
+                tape.watch(again)
+                y = run(again, bias)
+            dx, *others = tape.gradient(y, [again, *variables], dy)
+            with tf.control_dependencies(others):
+                return (tf.identity(dx), None), others
+
+        return run(x, bias), gradient
+
+    return recomputed
+
+
+def _zero_after(x: Any) -> Any:
+    """Returns a zero that no compiler knows before `x` is there.
+
+    Otherwise what is computed a second time would be found to be there already.
+    Source: `tf.recompute_grad`.
+    """
+    known = ops.cast(ops.reshape(x, (-1,))[0], "bool")
+    return ops.cast(ops.where(ops.equal(known, known), 0.0, float("nan")), x.dtype)

@@ -288,12 +288,15 @@ class Trainer:
             )
 
         variables = self.model.trainable_variables
+        # A zero that the graph's optimizer does not know for one: it would keep tables
+        # of constants as large as the weights.
+        zero = tf.cast(tf.minimum(self.optimizer.iterations.value, 0), tf.float32)
         _, dense, slices, means = tf.while_loop(
             lambda part, *_: part < parts,
             add_part,
             (
                 tf.constant(0),
-                [tf.zeros(v.shape) for v in variables],
+                [tf.fill(v.shape, zero) for v in variables],
                 [tf.constant(0.0) for _ in variables],
                 dict.fromkeys(names, tf.constant(0.0)),
             ),
