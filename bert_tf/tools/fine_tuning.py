@@ -34,6 +34,7 @@ from bert_tf.tools.flags import FineTuningConfig
 from bert_tf.tools.result_files import write_evaluation, write_predictions
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.training_run import TrainingRun, epoch_ends
+from bert_tf.training import memory
 from bert_tf.training.distribution import create_strategy
 from bert_tf.training.reporting import row_bar
 from bert_tf.training.trainer import (
@@ -153,6 +154,9 @@ class FineTuningRun:
             num_tpu_cores=config.num_tpu_cores,
         )
         self._check_batch_sizes()
+        # An accelerator holds nothing of the program.
+        accelerated = config.on_tpu or tf.config.list_logical_devices("GPU")
+        self._held = None if accelerated else memory.held_by_process()
         with self.strategy.scope():
             self.model = task.create_model(
                 dtype=_POLICIES[config.precision], recompute=config.recompute
@@ -370,18 +374,20 @@ class FineTuningRun:
         )
         if not training.is_over():
             self._write_records("train", config.train_batch_size)
-            ended = training.run(
-                training_batches(
-                    self.folder.file("train.tf_record"),
-                    self.task.feature_spec,
-                    batch_size=config.train_batch_size,
-                    random_seed=config.random_seed,
-                    start_step=self.step,
-                    length_buckets=self.length_buckets,
-                )
+            work = self._workload()
+            line, fits = memory.report(work, self._held)
+            logging.log(logging.INFO if fits else logging.WARNING, "%s", line)
+            batches = training_batches(
+                self.folder.file("train.tf_record"),
+                self.task.feature_spec,
+                batch_size=config.train_batch_size,
+                random_seed=config.random_seed,
+                start_step=self.step,
+                length_buckets=self.length_buckets,
             )
-            if not ended:
-                return False
+            with memory.explained(work, self._held):
+                if not training.run(batches):
+                    return False
         self.step = training.step
         if config.best_metric and training.evaluations is not None:
             best = training.evaluations.best_checkpoint
@@ -389,6 +395,19 @@ class FineTuningRun:
             self.step = checkpoint.CheckpointReader(best).step() or 0
             logging.info("using the best model: %s", training.evaluations)
         return True
+
+    def _workload(self) -> memory.Workload:
+        """Returns what a device does in a training step, at most."""
+        config = self.config
+        return memory.Workload(
+            self.bert_config,
+            rows=config.train_batch_size // self.strategy.num_replicas_in_sync,
+            length=self.task.max_seq_length,
+            micro_batch_size=config.micro_batch_size,
+            precision=config.precision,
+            recompute=config.recompute,
+            num_labels=self.task.kind.num_outputs,
+        )
 
     def _describe(self, folder: RunFolder) -> None:
         config = self.config
