@@ -302,7 +302,7 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
             update = tf.cast(learning_rate, variable.dtype) * update
             if self.dynamic_loss_scale:
                 overflowed = tf.math.is_nan(gradient)
-                update = tf.where(overflowed, tf.zeros_like(update), update)
+                update = tf.where(overflowed, tf.zeros([], update.dtype), update)
                 next_m = tf.where(overflowed, adam_m, next_m)
                 next_v = tf.where(overflowed, adam_v, next_v)
             self.assign_sub(variable, update)
