@@ -5,10 +5,10 @@ STAMP := .venv/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test acceptance demo clean
+.PHONY: help venv test acceptance demo bench-memory clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' \
 		$(firstword $(MAKEFILE_LIST))
 
 venv: $(STAMP)  ## make or renew .venv with the tested versions
@@ -30,7 +30,10 @@ acceptance: $(STAMP)  ## check every measured promise and print a table
 demo: $(STAMP)  ## train, evaluate and use a small classifier on examples/topics
 	$(PY) examples/demo.py
 
+bench-memory: $(STAMP)  ## measure peak memory against the estimate
+	$(PY) -m benchmarks.memory
+
 clean:  ## remove what building, testing and the demo leave behind
 	rm -rf demo_output
 	rm -rf .build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
-	find bert_tf tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find bert_tf tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

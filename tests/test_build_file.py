@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("bert_tf", "tests", "examples")
+FOLDERS = ("bert_tf", "tests", "examples", "benchmarks")
 PYTHON_RULES = ("py_library", "py_binary", "py_test")
 
 # Distributions whose import name is another; the rest have the same name.

@@ -142,9 +142,9 @@ def estimate(work: Workload, held: int | None = None) -> MemoryEstimate:
     backward += 4 * tokens * hidden * 4
     if work.num_predictions:
         logits = work.rows_at_a_time * work.num_predictions * vocab_size
-        # Labels as vectors, probabilities and gradient; the table's gradient from the
-        # logits, and with the rows of that from the lookup in one tensor.
-        backward = max(backward, 3 * 4 * logits + 2 * 4 * vocab_size * hidden)
+        # Log-probabilities, probabilities, labels as vectors and the gradient; the
+        # table's own from the logits, and with the rows of that from the lookup.
+        backward = max(backward, 4 * 4 * logits + 2 * 4 * vocab_size * hidden)
     # The update takes one variable after the other: copies of its two slots and what
     # they become.
     update = 4 * 4 * vocab_size * hidden
