@@ -174,6 +174,18 @@ class FineTuningRun:
             micro_batch_size=config.micro_batch_size,
             reduction=config.reduction,
         )
+        self.training: TrainingRun | None = None
+        if config.do_train:
+            count = int(self.windows["train"].sum())
+            self.training = TrainingRun(
+                config,
+                self.trainer,
+                self.folder,
+                epoch_ends(count, config.train_batch_size, self.num_train_steps),
+                self.step,
+                self._describe,
+                self._validate if "eval" in self.examples else None,
+            )
 
     def run(self) -> None:
         """Does what the flags ask for, in the order of the release."""
@@ -183,7 +195,7 @@ class FineTuningRun:
             self._describe(self.folder)
         if "eval" in self.examples:
             self._write_records("eval", config.eval_batch_size)
-        if config.do_train and not self._train():
+        if self.training is not None and not self._train(self.training):
             return
         if config.do_eval:
             self._evaluate()
@@ -359,19 +371,9 @@ class FineTuningRun:
             return f"{count} examples"
         return f"{count} texts in {self.windows[name].sum()} windows"
 
-    def _train(self) -> bool:
+    def _train(self, training: TrainingRun) -> bool:
         """Trains on from where the weights are; False if SIGTERM ended it."""
         config = self.config
-        count = int(self.windows["train"].sum())
-        training = TrainingRun(
-            config,
-            self.trainer,
-            self.folder,
-            epoch_ends(count, config.train_batch_size, self.num_train_steps),
-            self.step,
-            self._describe,
-            self._validate if "eval" in self.examples else None,
-        )
         if not training.is_over():
             self._write_records("train", config.train_batch_size)
             work = self._workload()

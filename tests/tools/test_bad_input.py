@@ -194,6 +194,33 @@ def no_checkpoint_and_no_training(place):
     return [str(place.path("out")), "--init_checkpoint"]
 
 
+def unknown_best_metric(place):
+    place.flags |= {"best_metric": "eval_f2"}
+    return ["--best_metric", "eval_f1, eval_matthews", "'eval_f2'"]
+
+
+def best_metric_of_another_kind(place):
+    place.flags |= {"best_metric": "eval_pearson"}
+    return ["--best_metric", "eval_accuracy", "'eval_pearson'"]
+
+
+def buckets_that_descend(place):
+    place.flags |= {"length_buckets": "16,8"}
+    return ["ascend", "16,8"]
+
+
+def damaged_evaluations(place):
+    place.flags |= {"best_metric": "eval_loss"}
+    path = place.write("out/evaluations.json", '{"3": 5}')
+    return [path, "damage", "--output_dir"]
+
+
+def best_model_that_was_not_kept(place):
+    place.flags |= {"best_metric": "eval_loss", "do_train": "false"}
+    place.write("out/labels.json", '["no", "yes"]')
+    return [str(place.path("out/best")), "--best_metric"]
+
+
 def config_of_another_width(place):
     place.change_config(hidden_size=24)
     return ["[24]", "[48]", str(place.path("bert_model.ckpt")), "bert_config.json"]
@@ -535,6 +562,11 @@ CASES = (
     object_graph,
     nothing_matches,
     no_checkpoint_and_no_training,
+    unknown_best_metric,
+    best_metric_of_another_kind,
+    buckets_that_descend,
+    damaged_evaluations,
+    best_model_that_was_not_kept,
     config_of_another_width,
     config_of_another_depth,
     config_with_a_bad_value,
