@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from bert_tf.tasks import report
+from bert_tf.tasks.label_kinds import SingleLabel
 
 IDS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 0])
@@ -17,13 +18,22 @@ def test_the_confusion_matrix_as_text():
     names = ["cold", "雪 and ice", "two\nlines"]
     lines = report.confusion_table(IDS, PREDICTED, names).splitlines()
     assert lines[0].startswith("confusion matrix")
-    # Ten columns each, of which the character takes two.
+    # A column is as wide as its name; the character takes two places.
     assert lines[2:] == [
-        "                  cold  雪 and ice   two lines",
-        "      cold           2           1           0",
-        "雪 and ice           0           2           0",
-        " two lines           1           0           0",
+        "            cold  雪 and ice  two lines",
+        "      cold     2           1          0",
+        "雪 and ice     0           2          0",
+        " two lines     1           0          0",
     ]
+
+
+def test_more_labels_than_anybody_reads_make_no_matrix():
+    count = report.MOST_PAIRED_LABELS + 1
+    kind = SingleLabel([f"label {index}" for index in range(count)])
+    predictions = np.eye(count, dtype=np.float32)
+    text = kind.report(predictions, np.arange(count))
+    assert "label 100" in text and "confusion" not in text
+    assert kind.figure(predictions, np.arange(count)) is None
 
 
 def test_the_table_has_a_row_for_labels_that_do_not_occur():

@@ -167,7 +167,7 @@ def test_an_interrupted_and_killed_sweep_ends_as_an_undisturbed(
     process = start(flags)
     wait_for((first / "log.txt").exists, process)
     process.send_signal(signal.SIGINT)  # to the sweep alone: it has to pass it on
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 130
     assert errors.splitlines()[-1].startswith("sweep: interrupted; the same command")
     assert not is_at_work(output)
@@ -347,7 +347,7 @@ def test_a_process_that_fails_ends_the_sweep(flags, tmp_path, monkeypatch, capsy
     (tmp_path / "tensorflow.py").write_text("raise RuntimeError('was imported')\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
     process = start(flags)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=100)
     assert (process.returncode, output) == (1, "")
     last = errors.splitlines()[-1]
     assert last.startswith("sweep: Expected trial 1 of 2: batch 8, ")
@@ -358,7 +358,7 @@ def test_a_process_that_fails_ends_the_sweep(flags, tmp_path, monkeypatch, capsy
 def test_a_trial_that_is_killed_is_named(flags, tmp_path):
     (tmp_path / "tensorflow.py").write_text("import os; os.kill(os.getpid(), 9)\n")
     process = start(flags, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 1
     assert "to end well, got SIGKILL; see " in errors.splitlines()[-1]
 
@@ -377,7 +377,7 @@ def test_sigterm_ends_the_trial_as_well(flags, tmp_path, endless):
     process = start(flags, **endless)
     wait_for((tmp_path / "waits").exists, process)
     process.terminate()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=100)
     assert process.returncode == 128 + signal.SIGTERM
     assert "ended by SIGTERM" in errors.splitlines()[-1]
     assert not is_at_work(Path(flags["output_dir"]))
@@ -387,13 +387,13 @@ def test_the_trial_of_a_killed_sweep_keeps_others_out(flags, tmp_path, endless):
     process = start(flags, **endless)
     wait_for((tmp_path / "waits").exists, process)
     process.kill()
-    process.wait(timeout=20)
+    process.wait(timeout=100)
     assert is_at_work(Path(flags["output_dir"]))
     other = start(flags, **endless)
     assert other.stderr
     assert other.stderr.readline().startswith("waiting: another sweep, or the last")
     other.send_signal(signal.SIGINT)
-    other.communicate(timeout=20)
+    other.communicate(timeout=100)
     assert other.returncode == 130
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
