@@ -1,6 +1,8 @@
 """What all tests share: quiet TensorFlow logs, and where the data is."""
 
+import contextlib
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,12 @@ import pytest
 
 # TensorFlow reads this when it is first imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# A shell that starts the tests in the background has Ctrl-C ignored, and what is
+# ignored here would be in the programs that tests start.
+with contextlib.suppress(ValueError):
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
