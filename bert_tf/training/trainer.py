@@ -275,17 +275,21 @@ class Trainer:
                 {name: x[part] for name, x in split.items()}, weights, part
             )
             kinds[:] = map(type, gradients)
-            return (
-                part + 1,
-                list(map(_plus, dense, gradients)),
-                [
-                    total + tf.nn.l2_loss(g.values)
-                    if kind is tf.IndexedSlices
-                    else total
-                    for total, g, kind in zip(slices, gradients, kinds, strict=True)
-                ],
-                {name: means[name] + part_means[name] for name in names},
-            )
+            # Keeps TensorFlow from drawing a total into a longer sum, for which its
+            # memory optimizer makes a variable also behind the last part, where nothing
+            # deletes it: the next step would fail with "already exists".
+            with tf.control_dependencies([part]):
+                return (
+                    part + 1,
+                    list(map(_plus, dense, gradients)),
+                    [
+                        total + tf.nn.l2_loss(g.values)
+                        if kind is tf.IndexedSlices
+                        else total
+                        for total, g, kind in zip(slices, gradients, kinds, strict=True)
+                    ],
+                    {name: means[name] + part_means[name] for name in names},
+                )
 
         variables = self.model.trainable_variables
         # A zero that the graph's optimizer does not know for one: it would keep tables

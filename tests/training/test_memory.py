@@ -67,6 +67,15 @@ def test_levers_lower_the_measured_peak(measured, lever, at_most):
     measured(f"measured memory, {lever} / whole", ratio, at_most=at_most)
 
 
+@pytest.mark.slow
+def test_tables_of_a_pretrained_model_add_up_in_parts():
+    """TensorFlow's memory optimizer once made the second step of this one fail."""
+    found = measure(
+        "BERT-Mini", rows=4, length=32, num_predictions=5, micro_batch_size=2
+    )
+    assert found["peak"] > found["held"]
+
+
 @pytest.mark.parametrize(
     ("task", "head"),
     [
