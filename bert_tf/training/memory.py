@@ -301,13 +301,13 @@ def report(work: Workload, held: int | None = None) -> tuple[str, bool]:
 
     Args:
       work: What a device does in a step.
-      held: As for `estimate`; to be called while the process holds about that.
+      held: As for `estimate`.
     """
     needed = estimate(work, held)
     line = f"memory: training takes {needed}"
     if held is None:
         return line, True
-    room = held + available()
+    room = held_by_process() + available()  # model and optimizer may be there
     if needed.total <= room:
         return f"{line}; there are {in_gb(room)} for it", True
     return (

@@ -156,10 +156,12 @@ def test_parts_are_as_large_as_fits():
 def test_the_report_says_whether_there_is_enough(monkeypatch):
     work = Workload(BASE, 32, 128)
     held = 700 * 10**6
-    monkeypatch.setattr(memory, "available", lambda: 15 * 10**9)
+    # What the model and the optimizer have taken already is theirs.
+    monkeypatch.setattr(memory, "held_by_process", lambda: held + 10**9)
+    monkeypatch.setattr(memory, "available", lambda: 14 * 10**9)
     line, enough = memory.report(work, held)
     assert enough and line.endswith("; there are 15.7 GB for it")
-    monkeypatch.setattr(memory, "available", lambda: 5 * 10**9)
+    monkeypatch.setattr(memory, "available", lambda: 4 * 10**9)
     line, enough = memory.report(work, held)
     assert not enough
     assert "only 5.7 GB for it" in line and "--micro_batch_size=" in line
