@@ -49,7 +49,9 @@ def measured(record_property) -> Callable[..., None]:
     """Checks a figure against its bound, and notes both for `make acceptance`."""
 
     def check(what: str, value, *, at_most=None, at_least=None) -> None:
-        bound = f"<= {at_most}" if at_most is not None else f">= {at_least}"
+        bound = "none"
+        if at_most is not None or at_least is not None:
+            bound = f"<= {at_most}" if at_most is not None else f">= {at_least}"
         record_property("measured", (what, value, bound))
         assert at_most is None or value <= at_most, f"{what}: {value}, not {bound}"
         assert at_least is None or value >= at_least, f"{what}: {value}, not {bound}"
