@@ -59,6 +59,63 @@ def pretraining_features(
     }
 
 
+def unmasked_features(max_seq_length: int) -> FeatureSpec:
+    """The features of pairs that are masked while training, by name."""
+    features = pretraining_features(max_seq_length, 0)
+    return {
+        name: feature
+        for name, feature in features.items()
+        if not name.startswith("masked_lm")
+    }
+
+
+def encode_records(
+    batch: Mapping[str, np.ndarray | tf.Tensor], spec: FeatureSpec
+) -> tf.Tensor:
+    """Returns each row of a batch as a serialized `tf.train.Example`, string [n].
+
+    TensorFlow ops, so that a `tf.data` pipeline can do it beside other work.
+
+    Args:
+      batch: Arrays or tensors `[n, ...]`, one per feature of `spec`.
+      spec: Which features to write and their types.
+    """
+    entries = []
+    # As a map of protocol buffers is serialized when its bytes are to be the same
+    # every time: by key.
+    for name in sorted(spec):
+        kind = "int64_list" if spec[name].dtype == tf.int64 else "float_list"
+        values = tf.cast(tf.convert_to_tensor(batch[name]), spec[name].dtype)
+        rows = tf.shape(values)[0]
+        values = tf.reshape(values, [rows, -1])
+        width = tf.fill([rows, 1], tf.shape(values)[1])
+        message = "Int64List" if kind == "int64_list" else "FloatList"
+        encoded = _encode(message, width, value=values)
+        one = tf.ones([rows, 1], tf.int32)
+        feature = _encode("Feature", one, **{kind: encoded[:, None]})
+        key = tf.fill([rows, 1], name)
+        entries.append(
+            _encode(
+                "Features.FeatureEntry",
+                tf.ones([rows, 2], tf.int32),
+                key=key,
+                value=feature[:, None],
+            )
+        )
+    count = tf.fill([rows, 1], len(entries))
+    features = _encode("Features", count, feature=tf.stack(entries, axis=1))
+    return _encode("Example", one, features=features[:, None])
+
+
+def _encode(message: str, sizes: tf.Tensor, **fields: tf.Tensor) -> tf.Tensor:
+    return tf.io.encode_proto(
+        sizes=sizes,
+        values=list(fields.values()),
+        field_names=list(fields),
+        message_type=f"tensorflow.{message}",
+    )
+
+
 def write_records(
     path: str, batches: Iterable[Mapping[str, np.ndarray]], spec: FeatureSpec
 ) -> int:
@@ -66,31 +123,38 @@ def write_records(
 
     Args:
       path: The file to write; an existing one is replaced.
-      batches: Dictionaries of arrays `[rows, ...]`, one per feature of `spec`.
+      batches: Dictionaries of arrays `[n, ...]`, one per feature of `spec`.
       spec: Which features to write and their types.
+
+    Returns:
+      The number of records.
+    """
+    return write_serialized(
+        path, (encode_records(batch, spec).numpy() for batch in batches)
+    )
+
+
+def write_serialized(path: str, batches: Iterable[Iterable[bytes]]) -> int:
+    """Writes batches of serialized records; the file appears when it is whole.
+
+    If that fails, what was written of it is removed.
 
     Returns:
       The number of records.
     """
     staged = staging_path(path)
     count = 0
-    with tf.io.TFRecordWriter(staged) as writer:
-        for batch in batches:
-            columns = {
-                name: np.asarray(batch[name]).reshape(len(batch[name]), -1).tolist()
-                for name in spec
-            }
-            for row in range(len(next(iter(columns.values())))):
-                example = tf.train.Example()
-                for name, values in columns.items():
-                    feature = example.features.feature[name]
-                    if spec[name].dtype == tf.int64:
-                        feature.int64_list.value.extend(values[row])
-                    else:
-                        feature.float_list.value.extend(values[row])
-                writer.write(example.SerializeToString())
-                count += 1
-    tf.io.gfile.rename(staged, path, overwrite=True)
+    try:
+        with tf.io.TFRecordWriter(staged) as writer:
+            for batch in batches:
+                for record in batch:
+                    writer.write(record)
+                    count += 1
+        tf.io.gfile.rename(staged, path, overwrite=True)
+    except Exception:
+        if tf.io.gfile.exists(staged):
+            tf.io.gfile.remove(staged)
+        raise
     return count
 
 
