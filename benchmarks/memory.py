@@ -109,11 +109,11 @@ def train(work: Any) -> None:
     import numpy as np
     import tensorflow as tf
 
+    from bert_tf.host import held_by_process
     from bert_tf.optimization import create_optimizer
     from bert_tf.tasks.classification import ClassificationTask
     from bert_tf.tasks.pretraining import PretrainingTask
     from bert_tf.training.distribution import create_strategy, make_repeatable
-    from bert_tf.training.memory import held_by_process
     from bert_tf.training.trainer import Trainer
 
     make_repeatable()

@@ -20,6 +20,7 @@ from bert_tf.data.input_pipeline import (
 from bert_tf.data.records import write_records
 from bert_tf.errors import CheckpointError, ConfigError, DataError
 from bert_tf.files import read_bytes
+from bert_tf.host import held_by_process
 from bert_tf.optimization import create_optimizer
 from bert_tf.serving.export import export_classifier
 from bert_tf.tasks.classification import ClassificationTask, InputExample
@@ -156,7 +157,7 @@ class FineTuningRun:
         self._check_batch_sizes()
         # An accelerator holds nothing of the program.
         accelerated = config.on_tpu or tf.config.list_logical_devices("GPU")
-        self._held = None if accelerated else memory.held_by_process()
+        self._held = None if accelerated else held_by_process()
         with self.strategy.scope():
             self.model = task.create_model(
                 dtype=_POLICIES[config.precision], recompute=config.recompute

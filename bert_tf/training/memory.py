@@ -11,14 +11,13 @@ number that is computed with (4, or 2 in half precision).
 import contextlib
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import psutil
 import tensorflow as tf
 
 from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
+from bert_tf.host import available, held_by_process, in_gb
 
 _GB = 10**9
 _MB = 10**6
@@ -112,11 +111,6 @@ class MemoryEstimate:
         return f"about {in_gb(self.total)}{made_of}"
 
 
-def in_gb(number: float) -> str:
-    """Returns bytes in GB, as in `1.3 GB`."""
-    return f"{number / _GB:.1f} GB"
-
-
 def estimate(work: Workload, held: int | None = None) -> MemoryEstimate:
     """Returns the peak of training, evaluation aside.
 
@@ -208,27 +202,6 @@ def num_weights(work: Workload) -> int:
 
 def _dense(inputs: int, outputs: int) -> int:
     return (inputs + 1) * outputs
-
-
-def held_by_process() -> int:
-    """Returns the bytes of memory that this process holds now."""
-    return psutil.Process().memory_info().rss
-
-
-def available(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Returns the bytes that this process can still get.
-
-    Args:
-      cgroup: Where Linux says what a container may use.
-    """
-    free = psutil.virtual_memory().available
-    with contextlib.suppress(OSError, ValueError):  # `max`, or no such file
-        limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
-        stat = dict(map(str.split, (cgroup / "memory.stat").read_text().splitlines()))
-        # Pages of files that were read, which give way.
-        free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))
-    return free
 
 
 @dataclasses.dataclass(frozen=True)
