@@ -40,6 +40,9 @@ _CJK_RANGES = (
     (0x2F800, 0x2FA1F),
 )
 
+# The same blocks as the inside of a class of Python's `re`.
+IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in _CJK_RANGES)
+
 # One entry of the packed table: flags in the low bits, above them what to add to the
 # code point (plus DELTA_BIAS), or for LONG the number of the long row.
 VOID = 1 << 0  # yields nothing
