@@ -1,0 +1,245 @@
+"""Files of pretraining records: which there are, what they hold, batch by batch.
+
+Nobody has to say how long the records are: the first one shows it.
+"""
+
+import contextlib
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from bert_tf.data import metadata
+from bert_tf.data.records import (
+    FeatureSpec,
+    parse_records,
+    pretraining_features,
+    unmasked_features,
+)
+from bert_tf.errors import DataError
+
+_BATCH_SIZE = 1024
+_KINDS = {"int64_list": tf.int64, "float_list": tf.float32}
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordFiles:
+    """Files of records of one kind.
+
+    Attributes:
+      paths: At least one.
+      spec: Their features.
+      vocabularies: By the path of a `metadata.json` beside the files, the file and
+        sha256 of the vocabulary that it names.
+    """
+
+    paths: Sequence[str]
+    spec: FeatureSpec
+    vocabularies: Mapping[str, Mapping[str, str]]
+
+
+def open_files(patterns: Sequence[str]) -> RecordFiles:
+    """Finds files and learns from their first records what they hold.
+
+    Args:
+      patterns: Files or globs, local or any that TensorFlow can open.
+
+    Raises:
+      DataError: There are none, or they hold no records of pretraining data, or such
+        of different lengths, or not what the `metadata.json` beside them says.
+    """
+    paths = find_files(patterns)
+    first: tuple[str, FeatureSpec] | None = None
+    for path in paths:
+        spec = read_spec(path)
+        if spec is None:
+            continue
+        if first is None:
+            first = path, spec
+        elif first[1] != spec:
+            raise DataError(
+                f"Expected records of {_lengths(first[1])} in all files, as in "
+                f"{first[0]}, found {_lengths(spec)} in {path}; name files of one kind."
+            )
+    if first is None:
+        raise DataError(
+            f"Expected records, found none in {', '.join(paths)}; name files that "
+            "hold some."
+        )
+    vocabularies = {}
+    for folder in dict.fromkeys(map(os.path.dirname, paths)):
+        note = os.path.join(folder, metadata.FILE_NAME)
+        if vocabulary := _vocabulary(note, metadata.read(folder), first[1]):
+            vocabularies[note] = vocabulary
+    return RecordFiles(paths, first[1], vocabularies)
+
+
+def find_files(patterns: Sequence[str]) -> list[str]:
+    """Returns the files that paths and globs name, each once."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        # A file's own name may hold brackets.
+        paths = [pattern] if tf.io.gfile.exists(pattern) else _glob(pattern)
+        if not paths:
+            raise DataError(
+                f"Expected record files, but nothing is called {pattern}; name a file "
+                "or a glob of files."
+            )
+        if tf.io.gfile.isdir(pattern):
+            raise DataError(
+                f"Expected record files, but {pattern} is a folder; name the files in "
+                "it, with a glob for many."
+            )
+        found |= dict.fromkeys(paths)
+    # A glob of all that lies in a folder is meant to be of its records.
+    records = [path for path in found if os.path.basename(path) != metadata.FILE_NAME]
+    return records or list(found)
+
+
+def _glob(pattern: str) -> list[str]:
+    return sorted(p for p in tf.io.gfile.glob(pattern) if not tf.io.gfile.isdir(p))
+
+
+def read_spec(path: str) -> FeatureSpec | None:
+    """Returns the features of a file's records by its first one; None without one.
+
+    Raises:
+      DataError: The file is damaged or its first record is no pretraining data.
+    """
+    with _errors_of(path):
+        first = [row.numpy() for row in tf.data.TFRecordDataset(path).take(1)]
+    if not first:
+        return None
+    found: dict[str, tuple[str, int]] = {}
+    # What is no Example at all has no features either.
+    with contextlib.suppress(DecodeError):
+        features = tf.train.Example.FromString(first[0]).features.feature
+        for name in sorted(features):
+            kind = features[name].WhichOneof("kind")
+            if kind:
+                found[name] = kind, len(getattr(features[name], kind).value)
+    sizes = {name: size for name, (_, size) in found.items()}
+    spec = unmasked_features(sizes.get("input_ids", 0))
+    masked = pretraining_features(
+        sizes.get("input_ids", 0), sizes.get("masked_lm_positions", 0)
+    )
+    if found.keys() & (masked.keys() - spec.keys()):
+        spec = masked
+    for name, feature in spec.items():
+        kind, size = found.get(name, ("", 0))
+        if not size or [size] != feature.shape or _KINDS.get(kind) != feature.dtype:
+            listed = ", ".join(f"{each} [{n}]" for each, n in sizes.items())
+            raise DataError(
+                f"Expected records of pretraining data, with the features "
+                f"{', '.join(spec)}, found {listed or 'no features'} in {path}; name "
+                "files that create_pretraining_data made."
+            )
+    return spec
+
+
+def read_batches(path: str, spec: FeatureSpec) -> Iterator[dict[str, np.ndarray]]:
+    """Yields a file's records in order, many at a time, as int32 and float32 arrays.
+
+    Args:
+      path: The file.
+      spec: The features to read; others are left alone.
+
+    Raises:
+      DataError: The file is damaged, a record has other lengths, or holds what
+        pretraining data cannot hold.
+    """
+    dataset = tf.data.TFRecordDataset(path).batch(_BATCH_SIZE)
+    dataset = dataset.map(
+        lambda rows: parse_records(rows, spec), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    with _errors_of(path):
+        for batch in dataset.as_numpy_iterator():
+            _check_values(batch, path)
+            yield batch
+
+
+def check_ids(
+    batch: Mapping[str, np.ndarray], vocab_size: int, vocab_file: str, path: str
+) -> None:
+    """Raises a DataError if ids occur that a vocabulary does not have."""
+    for name in ("input_ids", "masked_lm_ids"):
+        for worst in (batch[name].min(), batch[name].max()) if name in batch else ():
+            if not 0 <= worst < vocab_size:
+                raise DataError(
+                    f"Expected ids from 0 to {vocab_size - 1}, the pieces of "
+                    f"{vocab_file}, found {worst} among the {name} of {path}; pass as "
+                    "--vocab_file the vocabulary that the records were made with."
+                )
+
+
+def _check_values(batch: Mapping[str, np.ndarray], path: str) -> None:
+    ends = dict.fromkeys(("input_mask", "segment_ids", "next_sentence_labels"), 2)
+    if "input_ids" in batch:
+        ends["masked_lm_positions"] = batch["input_ids"].shape[1]
+    for name in ends.keys() & batch.keys():
+        for worst in (batch[name].min(), batch[name].max()):
+            if not 0 <= worst < ends[name]:
+                raise DataError(
+                    f"Expected {name} from 0 to {ends[name] - 1}, found {worst} in "
+                    f"{path}; name files that create_pretraining_data made."
+                )
+
+
+@contextlib.contextmanager
+def _errors_of(path: str) -> Iterator[None]:
+    """Says of TensorFlow's errors what they mean for the reader of a file."""
+    try:
+        yield
+    except tf.errors.DataLossError as error:
+        where = re.search(r"\w+ record at \d+", error.message)
+        raise DataError(
+            f"Expected a whole, uncompressed TFRecord file, found a "
+            f"{where[0] if where else 'corrupted record'} in {path}; make it again, or "
+            "name another file."
+        ) from error
+    except tf.errors.InvalidArgumentError as error:
+        which = re.search(r"(?:Key|Feature): (\w+)", error.message)
+        raise DataError(
+            "Expected all records to have the features and lengths of the first, found "
+            f"another {which[1] if which else 'record'} in {path}; make it again."
+        ) from error
+
+
+def _lengths(spec: FeatureSpec) -> str:
+    length = f"{spec['input_ids'].shape[0]} pieces"
+    if "masked_lm_positions" not in spec:
+        return f"{length}, unmasked"
+    return f"{length} and {spec['masked_lm_positions'].shape[0]} predictions"
+
+
+def _vocabulary(
+    note: str, found: Mapping[str, Any] | None, spec: FeatureSpec
+) -> dict[str, str] | None:
+    """Returns a note's vocabulary, once it agrees with the records' lengths."""
+    if found is None:
+        return None
+    try:
+        settings = found["settings"]
+        length = int(settings["max_seq_length"])
+        if settings["unmasked"]:
+            said = unmasked_features(length)
+        else:
+            predictions = int(settings["max_predictions_per_seq"])
+            said = pretraining_features(length, predictions)
+        vocabulary = {key: str(settings["vocab"][key]) for key in ("file", "sha256")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            "Expected the settings that create_pretraining_data writes in "
+            f"{note}, found damage ({error!r}); restore it, or make the records again."
+        ) from error
+    if said != spec:
+        raise DataError(
+            f"Expected records of {_lengths(said)}, as {note} says, found "
+            f"{_lengths(spec)} beside it; name files that it is about."
+        )
+    return vocabulary
