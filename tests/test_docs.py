@@ -5,7 +5,13 @@ import shlex
 
 from absl import flags
 
-from bert_tf.tools import convert_checkpoint, plot, run_classifier, sweep
+from bert_tf.tools import (
+    convert_checkpoint,
+    inspect_records,
+    plot,
+    run_classifier,
+    sweep,
+)
 from bert_tf.tools.command_line import all_flags
 from tests.programs import ROOT
 
@@ -42,6 +48,13 @@ def test_the_tables_of_sweep_and_plot_are_the_programs():
     assert table("sweep.md") == defaults(values)
 
 
+def test_the_table_of_inspect_records_is_the_programs():
+    values = flags.FlagValues()
+    for group in inspect_records.GROUPS:
+        group.define(values)
+    assert table("inspect_records.md") == defaults(values)
+
+
 def commands():
     """Yields the `bert-tf` and `run_classifier.py` commands of all pages."""
     for page in PAGES:
@@ -59,6 +72,7 @@ def test_the_docs_commands_parse():
         "sweep": sweep.GROUPS,
         "plot": plot.GROUPS,
         "convert_checkpoint": convert_checkpoint.GROUPS,
+        "inspect_records": inspect_records.GROUPS,
     }
     seen = set()
     for page, tool, arguments in commands():
@@ -67,7 +81,9 @@ def test_the_docs_commands_parse():
             rest = values([tool, *arguments])
         except flags.Error as error:
             raise AssertionError(f"{page}: {error}") from error
-        assert (len(rest) > 1) == (tool == "plot"), f"{page}: {rest}"
+        assert (len(rest) > 1) == (tool in ("plot", "inspect_records")), (
+            f"{page}: {rest}"
+        )
         seen.add(tool)
     assert seen == set(tools)
 
