@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from bert_tf.errors import DataError
+from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import read_bytes, write_file
 
 FILE_NAME = "metadata.json"
@@ -39,7 +39,7 @@ def read(folder: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(read_bytes(path))
-        version = found["format_version"]
+        version = found.pop("format_version")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise DataError(
             f"Expected JSON with format_version, as create_pretraining_data writes it, "
@@ -60,3 +60,46 @@ def write(folder: str, values: Mapping[str, Any]) -> None:
         {"format_version": FORMAT_VERSION, **values}, ensure_ascii=False, indent=1
     )
     write_file(os.path.join(folder, FILE_NAME), text + "\n")
+
+
+def check(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the metadata of a folder's records, which are of the same settings.
+
+    A run that ended before its first file was whole left nothing to be of the same.
+
+    Raises:
+      ConfigError: They are of other settings.
+      DataError: The file is damaged, or of a later version of this package.
+    """
+    import tensorflow as tf
+
+    found = read(folder)
+    if found is None:
+        return None
+    theirs = found.get("settings", {})
+    difference = _difference("", theirs, json.loads(json.dumps(settings)))
+    if difference is None:
+        return found
+    files = [os.path.join(folder, name) for name in theirs.get("files", [])]
+    if "counts" not in found and not any(map(tf.io.gfile.exists, files)):
+        return None
+    raise ConfigError(
+        f"Expected {folder or 'this folder'} to be empty, or of a run with the same "
+        f"settings, found that its {FILE_NAME} says {difference}; use a folder for "
+        "each set of records."
+    )
+
+
+def _difference(name: str, then: Any, now: Any) -> str | None:
+    """Returns the first thing that differs, as in `seed=1, not 2`."""
+    if isinstance(now, list):
+        now = {str(place): value for place, value in enumerate(now)}
+        if isinstance(then, list):
+            then = {str(place): value for place, value in enumerate(then)}
+    if isinstance(now, Mapping) and isinstance(then, Mapping):
+        differences = (
+            _difference(f"{name}.{key}" if name else key, then.get(key), now.get(key))
+            for key in [*now, *(key for key in then if key not in now)]
+        )
+        return next(filter(None, differences), None)
+    return None if then == now else f"{name}={then}, not {now}"

@@ -151,7 +151,7 @@ def write_serialized(path: str, batches: Iterable[Iterable[bytes]]) -> int:
                     writer.write(record)
                     count += 1
         tf.io.gfile.rename(staged, path, overwrite=True)
-    except Exception:
+    except BaseException:  # Ctrl-C as well
         if tf.io.gfile.exists(staged):
             tf.io.gfile.remove(staged)
         raise

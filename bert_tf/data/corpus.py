@@ -1,0 +1,302 @@
+"""Text files as documents of tokenized segments, on disk.
+
+One sentence a line, a blank line between documents, as create_pretraining_data.py
+reads them. Reading spills three flat files, so that memory does not grow with the text:
+pieces, where segments begin, and an index of 16 bytes for each document. Mapped, they
+are what the draws work on.
+"""
+
+import contextlib
+import mmap
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from bert_tf.data.draws import DOCUMENT, Texts
+from bert_tf.data.masking import CONTINUES
+from bert_tf.errors import DataError
+
+# What is read, tokenized and handed on at a time.
+_BLOCK_BYTES = 256 * 1024
+# Beyond these, a file is not text of the kind described above.
+_MAX_LINE_BYTES = 16 * 2**20
+_MAX_DOCUMENT_BYTES = 64 * 2**20
+
+_FILES = {"pieces": np.uint32, "segments": np.int64, "documents": DOCUMENT}
+
+# Texts [n] -> their pieces, uint32 with CONTINUES, and how many each has, int64 [n].
+Tokenize = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+
+class _Lines(NamedTuple):
+    """A part of a file."""
+
+    texts: list[bytes]
+    begins_document: list[bool]  # whether a blank line stands before each text
+    file: int
+    bytes: int  # of the file that were read for it
+
+
+class Corpus:
+    """A corpus that `spill_corpus` wrote, mapped into memory.
+
+    Attributes:
+      texts: What the draws take.
+    """
+
+    def __init__(self, folder: str):
+        self._maps: list[mmap.mmap] = []
+        arrays = {name: self._open(folder, name) for name in _FILES}
+        self.texts = Texts(**arrays)
+
+    def _open(self, folder: str, name: str) -> np.ndarray:
+        array, mapped = map_array(os.path.join(folder, name), _FILES[name])
+        self._maps.append(mapped)
+        return array
+
+    def release(self) -> None:
+        """Gives back the memory of pages that were touched; they are read again."""
+        for mapped in self._maps:
+            release_pages(mapped)
+
+
+def map_array(path: str, dtype: Any) -> tuple[np.ndarray, mmap.mmap]:
+    """Returns a local file as a read-only array, and the mapping that it lies in."""
+    with open(path, "rb") as reader:
+        mapped = mmap.mmap(reader.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(mapped, dtype), mapped
+
+
+def release_pages(mapped: mmap.mmap) -> None:
+    """Takes a mapping's pages out of the process; they stay in the system's cache."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def continuations(vocab: Mapping[str, int]) -> np.ndarray:
+    """Returns CONTINUES for each id whose piece begins with `##`, else 0, uint32."""
+    bits = np.zeros(max(vocab.values()) + 1, np.uint32)
+    for piece, index in vocab.items():
+        if piece.startswith("##"):
+            bits[index] = CONTINUES
+    return bits
+
+
+def spill_corpus(
+    folder: str,
+    paths: list[str],
+    tokenize: Tokenize,
+    *,
+    workers: int,
+    files_apart: bool,
+    split: Callable[[str], list[str]] | None = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Tokenizes text files into a folder, which `Corpus` opens.
+
+    Args:
+      folder: A local folder.
+      paths: The text files, local or any that TensorFlow can open.
+      tokenize: What makes pieces of texts.
+      workers: How many blocks to tokenize at a time.
+      files_apart: Whether a document ends where its file does. In the release it goes
+        on in the next file, unless a blank line ends it.
+      split: What makes sentences of a line; None if each line is one.
+      on_bytes: Called with how many bytes more were read.
+
+    Raises:
+      DataError: A file is no text of this kind, or cannot be read, or there is none.
+    """
+    source = _Source(paths, files_apart, split)
+    # The texts are lists of bytes, which a generator's signature turns into tensors.
+    blocks = tf.data.Dataset.from_generator(
+        source.blocks,
+        output_signature=(
+            tf.TensorSpec([None], tf.string),
+            tf.TensorSpec([None], tf.bool),
+            tf.TensorSpec([], tf.int32),
+            tf.TensorSpec([], tf.int64),
+        ),
+    )
+    tokenized = blocks.map(
+        lambda texts, begins, file, count: (*tokenize(texts), begins, file, count),
+        num_parallel_calls=workers,
+        deterministic=True,
+    ).prefetch(2)
+    with contextlib.ExitStack() as stack:
+        spill = _Spill(
+            {
+                name: stack.enter_context(open(os.path.join(folder, name), "wb"))
+                for name in _FILES
+            }
+        )
+        try:
+            for pieces, lengths, begins, file, count in tokenized.as_numpy_iterator():
+                spill.add(pieces, lengths, begins, int(file))
+                on_bytes(int(count))
+            spill.end()
+        except tf.errors.OpError:
+            if source.error is not None:
+                raise source.error from None
+            raise
+    if not spill.documents:
+        raise DataError(
+            f"Expected sentences, one a line, in {paths[0]}"
+            f"{' and the other files' if len(paths) > 1 else ''}, found no text; check "
+            "--input_file."
+        )
+
+
+class _Spill:
+    """Writes tokenized texts, without those that have no piece, as a corpus."""
+
+    def __init__(self, writers: Mapping[str, Any]):
+        self._writers = writers
+        self._pieces = 0
+        self._segments = 0
+        self.documents = 0
+        self._begins = True  # whether the next segment begins a document
+        self._file = -1
+        self._number = 0  # of the document in its file
+
+    def add(
+        self, pieces: np.ndarray, lengths: np.ndarray, begins: np.ndarray, file: int
+    ) -> None:
+        if file != self._file:
+            self._file, self._number = file, 0
+        # Which document each text is of, counted from the one that is going on.
+        document = np.cumsum(begins) + self._begins
+        kept = lengths > 0
+        is_first = np.diff(document[kept], prepend=0) > 0
+        starts = self._pieces + np.cumsum(lengths[kept]) - lengths[kept]
+        firsts = np.flatnonzero(is_first)
+        index = np.zeros(len(firsts), DOCUMENT)
+        index["segment"] = self._segments + firsts
+        index["file"] = file
+        index["number"] = self._number + np.arange(len(firsts))
+        self._writers["pieces"].write(pieces.astype(np.uint32).tobytes())
+        self._writers["segments"].write(starts.astype(np.int64).tobytes())
+        self._writers["documents"].write(index.tobytes())
+        # A blank line counts although no text with a piece came after it.
+        if len(document):
+            last = document[kept][-1] if kept.any() else 0
+            self._begins = bool(document[-1] > last)
+        self._pieces += len(pieces)
+        self._segments += int(kept.sum())
+        self.documents += len(firsts)
+        self._number += len(firsts)
+
+    def end(self) -> None:
+        self._writers["segments"].write(np.int64(self._pieces).tobytes())
+        behind = np.array([(self._segments, 0, 0)], DOCUMENT)
+        self._writers["documents"].write(behind.tobytes())
+
+
+class _Source:
+    """Reads text files by blocks.
+
+    Attributes:
+      error: What ended the reading; TensorFlow passes only its text on.
+    """
+
+    def __init__(
+        self,
+        paths: list[str],
+        files_apart: bool,
+        split: Callable[[str], list[str]] | None,
+    ):
+        self._paths = paths
+        self._files_apart = files_apart
+        self._split = split
+        self._ended = True  # whether a document ended behind the last text
+        self.error: Exception | None = None
+
+    def blocks(self) -> Iterator[_Lines]:
+        try:
+            for number, path in enumerate(self._paths):
+                self._ended = self._ended or self._files_apart
+                yield from self._file(number, path)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _file(self, number: int, path: str) -> Iterator[_Lines]:
+        line = 1
+        since_blank = 0
+        for block in _whole_lines(path):
+            _check_utf8(block, path, line)
+            texts: list[bytes] = []
+            begins: list[bool] = []
+            # As TensorFlow's readline does, which the release reads with.
+            lines = block.replace(b"\r", b"").split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            for text in lines:
+                if _is_blank(text):
+                    self._ended = True
+                    since_blank = 0
+                    continue
+                since_blank += len(text)
+                parts = [text]
+                if self._split is not None:
+                    parts = [part.encode() for part in self._split(text.decode())]
+                for part in parts:
+                    texts.append(part)
+                    begins.append(self._ended)
+                    self._ended = False
+            line += block.count(b"\n")
+            if since_blank > _MAX_DOCUMENT_BYTES:
+                raise DataError(
+                    f"Expected a blank line between documents, found none in the last "
+                    f"{since_blank >> 20} MB of {path} before line {line}; put one "
+                    "behind each document."
+                )
+            yield _Lines(texts, begins, number, len(block))
+
+
+def _whole_lines(path: str) -> Iterator[bytes]:
+    """Yields a file in blocks that end where a line does."""
+    rest = b""
+    line = 1
+    with tf.io.gfile.GFile(path, "rb") as reader:
+        while chunk := reader.read(_BLOCK_BYTES):
+            end = chunk.rfind(b"\n") + 1
+            if not end:
+                rest += chunk
+                if len(rest) > _MAX_LINE_BYTES:
+                    raise DataError(
+                        f"Expected one sentence a line, found over "
+                        f"{_MAX_LINE_BYTES >> 20} MB without a line end from line "
+                        f"{line} of {path} on; check that it is a text file."
+                    )
+                continue
+            block, rest = rest + chunk[:end], chunk[end:]
+            line += block.count(b"\n")
+            yield block
+    if rest:
+        yield rest
+
+
+def _check_utf8(block: bytes, path: str, line: int) -> None:
+    try:
+        block.decode()
+    except UnicodeDecodeError as error:
+        line += block.count(b"\n", 0, error.start)
+        raise DataError(
+            f"Expected UTF-8, found the byte 0x{block[error.start]:02x} in line {line} "
+            f"of {path}; convert the file to UTF-8."
+        ) from None
+
+
+def _is_blank(text: bytes) -> bool:
+    """Returns whether `str.strip` leaves nothing of a line."""
+    stripped = text.strip()
+    if not stripped:
+        return True
+    # Spaces of Unicode begin with such bytes; `bytes.strip` knows none of them.
+    if 0x20 < stripped[0] < 0x80:
+        return False
+    return not stripped.decode().strip()

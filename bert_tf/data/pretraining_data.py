@@ -1,0 +1,386 @@
+"""Text files -> records of masked sentence pairs, as create_pretraining_data.py's.
+
+In two ways. `reference` draws every instance in the release's order, from one sequence
+of random numbers, and keeps what it drew until all are shuffled. `stream` draws each
+instance from a key of its own when its record's turn has come, so that nothing has to
+be kept and shards are independent of each other.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import host
+from bert_tf.data import draws, metadata
+from bert_tf.data.corpus import Corpus, Tokenize, continuations, spill_corpus
+from bert_tf.data.instances import Instances, PlannedInstances, ReleaseInstances
+from bert_tf.data.masking import CONTINUES, Rules, make_rules
+from bert_tf.data.pretraining_config import PretrainingDataConfig
+from bert_tf.data.record_summary import ShardCounts, count_shard
+from bert_tf.data.records import (
+    FeatureSpec,
+    encode_records,
+    pretraining_features,
+    unmasked_features,
+    write_serialized,
+)
+from bert_tf.data.work_folder import work_folder
+from bert_tf.errors import ConfigError, DataError
+from bert_tf.files import write_local_file
+from bert_tf.tokenization.full_tokenizer import FullTokenizer
+from bert_tf.tokenization.graph_tokenizer import GraphTokenizer
+from bert_tf.tokenization.segmentation import ChineseWords, sentence_splitter
+from bert_tf.tokenization.vocabulary import SPECIAL_PIECES, check_casing, load_vocab
+
+# Records that are drawn and encoded at a time, and pieces that are looked through.
+_BLOCK = 512
+_COUNTED = 2**22
+# What texts have per piece, about: what is not tokenized yet is estimated by it.
+_BYTES_PER_PIECE = 4
+
+# All that the tokenized texts are a function of.
+_CORPUS_SETTINGS = (
+    "do_lower_case",
+    "word_segmenter",
+    "sentence_split",
+    "language",
+    "mode",
+    "vocab",
+    "inputs",
+)
+
+# Called as `bar(what, total, unit)`; what it returns is called with each advance.
+Bar = Callable[[str, int, str], contextlib.AbstractContextManager[Callable[[int], Any]]]
+
+
+def create_pretraining_data(
+    config: PretrainingDataConfig, bar: Bar | None = None
+) -> dict[str, Any]:
+    """Makes the record files that a config describes, and metadata.json beside them.
+
+    Files that an interrupted run with the same settings made stay as they are.
+
+    Args:
+      config: What to make of what.
+      bar: What shows progress, if anything does.
+
+    Returns:
+      What metadata.json says.
+
+    Raises:
+      ConfigError: The config contradicts itself, the folder or the machine.
+      DataError: Texts or vocabulary are not what they should be.
+    """
+    config.check()
+    bar = bar or _no_bar
+    vocab = _load_vocab(config)
+    settings = _settings(config)
+    files = config.output_files
+    missing = [
+        place for place, path in enumerate(files) if not tf.io.gfile.exists(path)
+    ]
+    found = metadata.check(config.folder, settings)
+    if found is None and len(missing) < len(files):
+        raise ConfigError(
+            f"Expected {metadata.FILE_NAME} beside the records in "
+            f"{config.folder or 'this folder'}, which says how they were made, found "
+            "none; delete the records, or name another folder in --output_file."
+        )
+    if found is not None and "counts" in found and not missing:
+        logging.info("nothing to do: all %d files are there", len(files))
+        return found
+    rules = make_rules(
+        vocab,
+        config.max_seq_length,
+        config.max_predictions_per_seq,
+        config.short_seq_prob,
+        config.masked_lm_prob,
+        config.chosen_masking,
+    )
+    size = sum(text["bytes"] for text in settings["inputs"])
+    _check_memory(config, rules, size // _BYTES_PER_PIECE)
+    with work_folder(config.folder, config.work_dir) as work:
+        corpus = _corpus(config, vocab, settings, work, bar)
+        counts = _counts(corpus, vocab["[UNK]"])
+        _check_corpus(config, rules, counts)
+        instances = _instances(config, rules, corpus, work, bar)
+        if config.folder:
+            tf.io.gfile.makedirs(config.folder)
+        # Whoever comes upon an unfinished folder knows what its files are.
+        metadata.write(config.folder, {"settings": settings})
+        records = _write(config, rules, corpus, instances, missing, bar)
+        shutil.rmtree(work)
+        made = {
+            "settings": settings,
+            "counts": {
+                **counts,
+                "records": records.records,
+                "random_next": records.random_next,
+                "masked": records.masked,
+            },
+            "length_histogram": records.length_histogram.tolist(),
+        }
+        metadata.write(config.folder, made)
+    return made
+
+
+@contextlib.contextmanager
+def _no_bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], Any]]:
+    yield lambda count: None
+
+
+# --- Before anything is written -----------------------------------------------------
+
+
+def _load_vocab(config: PretrainingDataConfig) -> dict[str, int]:
+    vocab = load_vocab(config.vocab_file)
+    missing = [piece for piece in SPECIAL_PIECES if piece not in vocab]
+    if missing:
+        raise DataError(
+            f"Expected the special pieces {', '.join(SPECIAL_PIECES)}, but "
+            f"{config.vocab_file} lacks {', '.join(missing)}; add them or pass another "
+            "--vocab_file."
+        )
+    if config.check_casing:
+        check_casing(vocab, config.do_lower_case, config.vocab_file)
+    return vocab
+
+
+def _input_paths(config: PretrainingDataConfig) -> list[str]:
+    paths: list[str] = []
+    for pattern in config.input_file.split(","):
+        found = tf.io.gfile.glob(pattern)
+        if not found:
+            raise DataError(
+                f"Expected text files at {pattern}, found none; check --input_file."
+            )
+        # TensorFlow lists them in the folder's order, which differs between machines.
+        paths += sorted(found)
+    for path in paths:
+        if tf.io.gfile.isdir(path):
+            raise DataError(
+                f"Expected text files in --input_file, but {path} is a folder; name "
+                f"the files in it, as in {os.path.join(path, '*.txt')}."
+            )
+    return paths
+
+
+def _settings(config: PretrainingDataConfig) -> dict[str, Any]:
+    """Returns all that the records are a function of."""
+    inputs = []
+    for path in _input_paths(config):
+        status = tf.io.gfile.stat(path)
+        inputs.append(
+            {"path": path, "bytes": status.length, "modified": status.mtime_nsec}
+        )
+    return {
+        **config.settings(),
+        "vocab": metadata.vocabulary(config.vocab_file),
+        "inputs": inputs,
+    }
+
+
+def _check_memory(config: PretrainingDataConfig, rules: Rules, pieces: int) -> None:
+    """Raises a ConfigError if what `reference` keeps will not fit into memory."""
+    if config.mode != "reference":
+        return
+    needed = ReleaseInstances.bytes_for(pieces, rules, config.dupe_factor)
+    room = host.available()
+    if needed > room:
+        raise ConfigError(
+            f"Expected memory for all instances, about {host.in_gb(needed)} for "
+            f"{config.dupe_factor} times {pieces / 1e6:.0f} million pieces, found "
+            f"{host.in_gb(room)}; use --mode=stream, which keeps none."
+        )
+
+
+# --- The steps ----------------------------------------------------------------------
+
+
+def _corpus(
+    config: PretrainingDataConfig,
+    vocab: dict[str, int],
+    settings: dict[str, Any],
+    work: str,
+    bar: Bar,
+) -> Corpus:
+    """Tokenizes the texts, unless the run before did."""
+    note = json.dumps({name: settings[name] for name in _CORPUS_SETTINGS})
+    done = os.path.join(work, "corpus.json")
+    with contextlib.suppress(FileNotFoundError), open(done) as reader:
+        if reader.read() == note:
+            logging.info("going on with the texts that were tokenized before")
+            return Corpus(work)
+        os.remove(done)
+    paths = [text["path"] for text in settings["inputs"]]
+    split = None
+    if config.sentence_split:
+        split = sentence_splitter(config.language or "en")
+    with bar("texts", sum(text["bytes"] for text in settings["inputs"]), "B") as on:
+        spill_corpus(
+            work,
+            paths,
+            _tokenize(config, vocab),
+            workers=_workers(config),
+            files_apart=config.mode == "stream",
+            split=split,
+            on_bytes=on,
+        )
+    write_local_file(done, note)
+    return Corpus(work)
+
+
+def _tokenize(config: PretrainingDataConfig, vocab: dict[str, int]) -> Tokenize:
+    if config.word_segmenter == "jieba":
+        words = ChineseWords(FullTokenizer(config.vocab_file, config.do_lower_case))
+
+        def tokenize_words(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            found = [words.tokenize(text) for text in texts]
+            bits = [
+                np.where(continues, CONTINUES, np.uint32(0)) | ids.astype(np.uint32)
+                for ids, continues in found
+            ]
+            lengths = np.array([len(ids) for ids, _ in found], np.int64)
+            return np.concatenate([np.empty(0, np.uint32), *bits]), lengths
+
+        return lambda texts: tf.numpy_function(
+            tokenize_words, [texts], (tf.uint32, tf.int64)
+        )
+    tokenizer = GraphTokenizer(config.vocab_file, config.do_lower_case)
+    bits = tf.constant(continuations(vocab).view(np.int32))
+
+    def tokenize(texts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        ids = tokenizer.tokenize(texts)
+        pieces = tf.bitwise.bitwise_or(ids.values, tf.gather(bits, ids.values))
+        return tf.bitcast(pieces, tf.uint32), ids.row_lengths()
+
+    return tokenize
+
+
+def _workers(config: PretrainingDataConfig) -> int:
+    return config.num_workers or len(os.sched_getaffinity(0))
+
+
+def _counts(corpus: Corpus, unknown: int) -> dict[str, int]:
+    texts = corpus.texts
+    unknown_pieces = 0
+    for start in range(0, len(texts.pieces), _COUNTED):
+        ids = texts.pieces[start : start + _COUNTED] & ~CONTINUES
+        unknown_pieces += int(np.count_nonzero(ids == unknown))
+        corpus.release()
+    return {
+        "documents": len(texts.documents) - 1,
+        "segments": len(texts.segments) - 1,
+        "pieces": len(texts.pieces),
+        "unknown_pieces": unknown_pieces,
+    }
+
+
+def _check_corpus(
+    config: PretrainingDataConfig, rules: Rules, counts: dict[str, int]
+) -> None:
+    if counts["documents"] == 1:
+        raise DataError(
+            f"Expected two documents or more, since a random next segment is one of "
+            f"another document, found one in {config.input_file}; put a blank line "
+            "between documents."
+        )
+    _check_memory(config, rules, counts["pieces"])
+
+
+def _instances(
+    config: PretrainingDataConfig,
+    rules: Rules,
+    corpus: Corpus,
+    work: str,
+    bar: Bar,
+) -> Instances:
+    documents = len(corpus.texts.documents) - 1
+    with bar("pairs", documents * config.dupe_factor, "document") as advance:
+        if config.mode == "reference":
+            return ReleaseInstances(
+                rules, corpus.texts, config.random_seed, config.dupe_factor, advance
+            )
+        return PlannedInstances(
+            rules, corpus.texts, config.random_seed, config.dupe_factor, work, advance
+        )
+
+
+def _write(
+    config: PretrainingDataConfig,
+    rules: Rules,
+    corpus: Corpus,
+    instances: Instances,
+    missing: list[int],
+    bar: Bar,
+) -> ShardCounts:
+    """Writes the missing files, and returns what is in all."""
+    spec = pretraining_features(config.max_seq_length, config.max_predictions_per_seq)
+    if config.unmasked:
+        spec = unmasked_features(config.max_seq_length)
+    files = config.output_files
+    found = ShardCounts.none(config.max_seq_length)
+
+    def batches(number: int) -> Iterator[np.ndarray]:
+        nonlocal found
+        # As the release deals records to files.
+        places = range(number, instances.count, len(files))
+        for records, *batch in _records(rules, corpus, instances, places, spec, config):
+            yield records
+            found += ShardCounts.of_batch(*batch)
+            advance(len(records))
+            corpus.release()
+            instances.release()
+
+    with bar("records", instances.count, "record") as advance:
+        for number, path in enumerate(files):
+            if number in missing:
+                write_serialized(path, batches(number))
+            else:
+                there = count_shard(path, spec)
+                found += there
+                advance(there.records)
+    return found
+
+
+def _records(
+    rules: Rules,
+    corpus: Corpus,
+    instances: Instances,
+    places: range,
+    spec: FeatureSpec,
+    config: PretrainingDataConfig,
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields serialized records [n], and what to count of them, in order."""
+    names = list(spec)
+    counted = [
+        name
+        for name in ("input_mask", "next_sentence_labels", "masked_lm_weights")
+        if name in spec
+    ]
+    dtypes = [spec[name].dtype for name in names]
+
+    def draw(start: np.ndarray) -> list[np.ndarray]:
+        block = np.asarray(places[int(start) : int(start) + _BLOCK], np.int64)
+        drawn = instances.draw(block)
+        features = draws.features(
+            rules, corpus.texts.pieces, *drawn, masked=not config.unmasked
+        )
+        return [features[name] for name in names]
+
+    def encode(start: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.numpy_function(draw, [start], dtypes)
+        features = dict(zip(names, batch, strict=True))
+        return encode_records(features, spec), *(features[name] for name in counted)
+
+    dataset = tf.data.Dataset.range(0, len(places), _BLOCK).map(
+        encode, num_parallel_calls=_workers(config), deterministic=True
+    )
+    yield from dataset.prefetch(2).as_numpy_iterator()

@@ -1,0 +1,232 @@
+"""Makes records of masked sentence pairs from text, as the release's script does."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from absl import flags
+
+from bert_tf.data.pretraining_config import (
+    MASKINGS,
+    MODES,
+    WORD_SEGMENTERS,
+    PretrainingDataConfig,
+)
+from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.flags import require
+
+
+def _define_files(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "input_file",
+        None,
+        "Text files, or patterns such as texts/*.txt, with commas between: one "
+        "sentence a line, a blank line between documents.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "output_file",
+        None,
+        "TFRecord file to write, or several with commas between, all in one folder, "
+        "which gets metadata.json beside them.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "vocab_file", None, "The model's vocab.txt.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "num_shards",
+        None,
+        "Write so many files, OUTPUT_FILE-00000-of-N and so forth, instead of "
+        "--output_file itself.",
+        lower_bound=1,
+        flag_values=values,
+    )
+
+
+def _define_text(values: flags.FlagValues) -> None:
+    flags.DEFINE_bool(
+        "do_lower_case",
+        True,
+        "Lower-case the text and strip accents: for uncased models.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "check_casing",
+        True,
+        "Stop when the vocabulary plainly contradicts --do_lower_case.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "sentence_split",
+        False,
+        "The lines are paragraphs: split each into sentences first.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "language",
+        None,
+        "Code of the language whose abbreviations --sentence_split knows, such as de "
+        "or zh. Unset: en; Chinese punctuation ends sentences in any.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "word_segmenter",
+        "none",
+        WORD_SEGMENTERS,
+        "jieba: words of Chinese are masked whole too, not each ideograph by itself.",
+        flag_values=values,
+    )
+
+
+def _define_instances(values: flags.FlagValues) -> None:
+    for name, default, least, text in (
+        ("max_seq_length", 128, 5, "Pieces of a pair, special ones included, at most."),
+        ("max_predictions_per_seq", 20, 1, "Masked positions of a pair at most."),
+        (
+            "dupe_factor",
+            10,
+            1,
+            "How often to go through the texts, with other pairs and masks each time.",
+        ),
+    ):
+        flags.DEFINE_integer(name, default, text, lower_bound=least, flag_values=values)
+    flags.DEFINE_integer(
+        "random_seed",
+        12345,
+        "What all that is random is a function of.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "masked_lm_prob",
+        0.15,
+        "Share of a pair's pieces to mask.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "short_seq_prob",
+        0.1,
+        "Share of the documents, each time, that are made into pairs of a shorter "
+        "length.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "do_whole_word_mask",
+        False,
+        "Mask all pieces of a word or none: --masking=whole_word.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "masking",
+        None,
+        MASKINGS,
+        "What is masked together: token, single pieces; whole_word; span, several "
+        "words in a row (SpanBERT), all shown in the same way. Unset: token.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "unmasked",
+        False,
+        "Write the pairs as they are, to be masked while training.",
+        flag_values=values,
+    )
+
+
+def _define_work(values: flags.FlagValues) -> None:
+    flags.DEFINE_enum(
+        "mode",
+        "reference",
+        MODES,
+        "reference: the records of the release's script, in its order, drawn one after "
+        "the other and kept in memory until all are there. stream: the same procedure "
+        "with memory that does not grow with the text, each record drawn by itself; an "
+        "interrupted run keeps the files that are whole.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "num_workers",
+        None,
+        "Threads to work with; the records do not depend on it. Unset: one per core.",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "work_dir",
+        None,
+        "Local folder for the tokenized text while the tool runs, about as large as "
+        "the text itself. Unset: beside --output_file.",
+        flag_values=values,
+    )
+
+
+GROUPS = (
+    Group("Files", _define_files),
+    Group("Text", _define_text),
+    Group("Pairs and masks", _define_instances),
+    Group("How to work", _define_work),
+)
+
+
+@contextlib.contextmanager
+def _bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], Any]]:
+    """Shows progress with rate and time left where stderr is a terminal."""
+    from tqdm import tqdm
+
+    with tqdm(
+        desc=what,
+        total=total,
+        unit=unit,
+        unit_scale=unit == "B",
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    ) as shown:
+        yield shown.update
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool with the given arguments, this process's if None."""
+
+    def create(values: flags.FlagValues) -> None:
+        require(values, "input_file", "output_file", "vocab_file")
+        config = PretrainingDataConfig(
+            **{
+                field.name: values[field.name].value
+                for field in dataclasses.fields(PretrainingDataConfig)
+            }
+        )
+        config.check()
+        from absl import logging
+
+        from bert_tf.data.pretraining_data import create_pretraining_data
+
+        counts = create_pretraining_data(config, _bar)["counts"]
+        logging.info(
+            "%d records of %d documents (%d pieces), %.1f %% with a random next "
+            "segment: %s",
+            counts["records"],
+            counts["documents"],
+            counts["pieces"],
+            100 * counts["random_next"] / counts["records"],
+            ", ".join(config.output_files[:3])
+            + (", ..." if len(config.output_files) > 3 else ""),
+        )
+
+    return run_tool(
+        "create_pretraining_data",
+        "Makes TFRecords for pretraining from plain text: pairs of segments, half of "
+        "them with a random second one, and masked positions to predict.",
+        GROUPS,
+        create,
+        argv,
+        after_interrupt="; run the same command again to go on",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Making pretraining data, killed and started again: the same bytes, nothing twice."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from bert_tf.data.pretraining_config import PretrainingDataConfig
+from bert_tf.data.pretraining_data import create_pretraining_data
+from tests.programs import run, start
+
+SHARDS = 6
+TOOL = ("-m", "bert_tf.tools.create_pretraining_data")
+
+
+def shards(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Content and time of each shard that is whole."""
+    return {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in folder.glob("records-*-of-*")
+    }
+
+
+@pytest.mark.parametrize("mode", ["stream", "reference"])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode):
+    values = {
+        "input_file": str(testdata / "corpus.txt"),
+        "vocab_file": str(testdata / "vocab_uncased.txt"),
+        "max_seq_length": 64,
+        "max_predictions_per_seq": 10,
+        "dupe_factor": 300,
+        "num_shards": SHARDS,
+        "mode": mode,
+    }
+    undisturbed = tmp_path / "undisturbed" / "records"
+    create_pretraining_data(
+        PretrainingDataConfig(output_file=str(undisturbed), num_workers=1, **values)
+    )
+    expected = shards(undisturbed.parent)
+    assert len(expected) == SHARDS
+
+    folder = tmp_path / "disturbed"
+    flags = [f"--{name}={value}" for name, value in values.items()]
+    flags.append(f"--output_file={folder}/records")
+    draw = random.Random(time.time_ns())
+    for wanted in (0, draw.randint(1, 2), draw.randint(3, SHARDS - 2)):
+        whole = shards(folder)
+        process = start(*TOOL, *flags)
+        while len(list(folder.glob("records-*-of-*"))) < wanted or not folder.exists():
+            assert process.poll() is None, process.communicate()[1][-2000:]
+            time.sleep(0.002)
+        time.sleep(draw.uniform(0, 0.05))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        now = shards(folder)
+        assert now.items() >= whole.items()  # what was whole is as it was
+        assert len(now) < SHARDS, "it ended first"
+    before = shards(folder)
+    run(*TOOL, *flags)
+    after = shards(folder)
+    assert after.items() >= before.items()
+    assert {name: content for name, (content, _) in after.items()} == {
+        name: content for name, (content, _) in expected.items()
+    }
+    assert {path.name for path in folder.iterdir()} == {"metadata.json", *expected}
