@@ -10,7 +10,8 @@ import contextlib
 import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,11 @@ _BLOCK_BYTES = 256 * 1024
 _MAX_LINE_BYTES = 16 * 2**20
 _MAX_DOCUMENT_BYTES = 64 * 2**20
 
-_FILES = {"pieces": np.uint32, "segments": np.int64, "documents": DOCUMENT}
+_FILES: dict[str, Any] = {
+    "pieces": np.uint32,
+    "segments": np.int64,
+    "documents": DOCUMENT,
+}
 
 # Texts [n] -> their pieces, uint32 with CONTINUES, and how many each has, int64 [n].
 Tokenize = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -41,39 +46,30 @@ class _Lines(NamedTuple):
 
 
 class Corpus:
-    """A corpus that `spill_corpus` wrote, mapped into memory.
+    """A corpus that `spill_corpus` wrote.
 
     Attributes:
-      texts: What the draws take.
+      texts: What the draws take, mapped into memory.
+      files: The same, to be read in parts.
     """
 
     def __init__(self, folder: str):
         self._maps: list[mmap.mmap] = []
-        arrays = {name: self._open(folder, name) for name in _FILES}
-        self.texts = Texts(**arrays)
+        self.files: dict[str, BinaryIO] = {}
+        self.texts = Texts(**{name: self._open(folder, name) for name in _FILES})
 
     def _open(self, folder: str, name: str) -> np.ndarray:
-        array, mapped = map_array(os.path.join(folder, name), _FILES[name])
+        file = Path(folder, name).open("rb")  # noqa: SIM115, open as long as this is
+        self.files[name] = file
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._maps.append(mapped)
-        return array
+        return np.frombuffer(mapped, _FILES[name])
 
     def release(self) -> None:
-        """Gives back the memory of pages that were touched; they are read again."""
-        for mapped in self._maps:
-            release_pages(mapped)
-
-
-def map_array(path: str, dtype: Any) -> tuple[np.ndarray, mmap.mmap]:
-    """Returns a local file as a read-only array, and the mapping that it lies in."""
-    with open(path, "rb") as reader:
-        mapped = mmap.mmap(reader.fileno(), 0, access=mmap.ACCESS_READ)
-    return np.frombuffer(mapped, dtype), mapped
-
-
-def release_pages(mapped: mmap.mmap) -> None:
-    """Takes a mapping's pages out of the process; they stay in the system's cache."""
-    if hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+        """Takes mapped pages out of the process; they stay in the system's cache."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            for mapped in self._maps:
+                mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def continuations(vocab: Mapping[str, int]) -> np.ndarray:

@@ -24,16 +24,16 @@ from bert_tf.data.masking import ID, Rules, draw_masks
 # Where a document begins, and what its draws are a function of.
 DOCUMENT = np.dtype([("segment", "<i8"), ("file", "<i4"), ("number", "<i4")])
 
-# A pair of segments whose second one and masks are still to be drawn, from `key`.
+# A pair whose second segment, if it is random, and masks are still to be drawn.
 PLAN = np.dtype(
     [
-        ("key", "<u8"),
+        ("key", "<u8"),  # what they are a function of
         ("document", "<i8"),
-        ("first", "<i8"),  # segment
         ("partner", "<i8"),  # how many random segments were planned before; -1: none
-        ("a_end", "<i8"),  # segment behind A
-        ("b_end", "<i8"),  # segment behind B, if B is what follows A
-        ("target", "<i4"),  # pieces
+        ("a_start", "<i8"),  # piece
+        ("a_length", "<i4"),
+        ("b_length", "<i4"),  # of what follows A
+        ("target", "<i4"),  # pieces of A and B together
     ]
 )
 
@@ -235,9 +235,9 @@ def plan(rules, texts, seed, first, last, duplicate, partners, plans):
             row = plans[count]
             row.key = derived(derived(key, 1), segment - begin.segment)
             row.document = document
-            row.first = segment
-            row.a_end = a_end
-            row.b_end = b_end
+            row.a_start = segments[segment]
+            row.a_length = segments[a_end] - segments[segment]
+            row.b_length = segments[b_end] - segments[a_end]
             row.target = target
             row.partner = -1
             segment = b_end
@@ -250,49 +250,101 @@ def plan(rules, texts, seed, first, last, duplicate, partners, plans):
 
 
 @compiled
-def partner_of(seed, documents, number, document):
-    """Returns the document that serves the number-th random segment, not its own."""
-    key = derived(derived(seed, -2), number // documents)
-    place = number % documents
-    partner = permuted(place, documents, key)
-    if partner == document:
-        partner = permuted((place + 1) % documents, documents, key)
-    return partner
+def partners_of(seed, documents, plans):
+    """Returns the documents that serve random segments, never a plan's own, int64 [n].
+
+    Args:
+      seed: uint64.
+      documents: How many there are.
+      plans: PLAN [n], all with a partner.
+    """
+    partners = np.empty(len(plans), np.int64)
+    for i in range(len(plans)):
+        key = derived(derived(seed, -2), plans[i].partner // documents)
+        place = plans[i].partner % documents
+        partner = permuted(place, documents, key)
+        if partner == plans[i].document:
+            partner = permuted((place + 1) % documents, documents, key)
+        partners[i] = partner
+    return partners
 
 
 @compiled
-def draw_planned(rules, texts, seed, plans, pairs, positions, shown):
-    """Draws what is left of planned instances.
+def random_starts(plans, firsts, lasts):
+    """Returns where random segments start, and how many segments can be in one.
 
     Args:
-      rules, texts, seed: As they were planned with.
       plans: PLAN [n].
+      firsts, lasts: int64 [n], the partners' first segments, and those behind them.
+
+    Returns:
+      int64 [n] and [n]; each segment has a piece, so that no more are needed.
+    """
+    starts, counts = np.empty_like(firsts), np.empty_like(firsts)
+    for i in range(len(plans)):
+        segments = np.uint64(lasts[i] - firsts[i])
+        starts[i] = firsts[i] + np.int64(derived(plans[i].key, 0) % segments)
+        length = plans[i].target - plans[i].a_length
+        counts[i] = min(lasts[i] - starts[i], max(1, length))
+    return starts, counts
+
+
+@compiled
+def draw_ranges(rules, plans, segments, counts, pairs):
+    """Sets pairs to what is left of plans after truncation.
+
+    Args:
+      rules: What they were planned with.
+      plans: PLAN [n].
+      segments: int64, where segments begin, counts[i] + 1 of them for each plan with
+        a partner.
+      counts: int64, those of `random_starts`.
       pairs: PAIR [n], set.
+    """
+    state = np.empty(625, np.uint32)
+    first = random = 0
+    for i in range(len(plans)):
+        row, pair = plans[i], pairs[i]
+        pair.a_start, pair.a_length = row.a_start, row.a_length
+        pair.b_start, pair.b_length = row.a_start + row.a_length, row.b_length
+        pair.is_random_next = row.partner >= 0
+        if pair.is_random_next:
+            last = first + counts[random]
+            end = _segments_until(segments, first, last, row.target - row.a_length)
+            pair.b_start = segments[first]
+            pair.b_length = segments[end] - segments[first]
+            first = last + 1
+            random += 1
+        seed_state(state, derived(row.key, 1))
+        _truncate(state, pair, rules.max_seq_length - 3)
+
+
+@compiled
+def mask_planned(rules, plans, pieces, pairs, positions, shown):
+    """Draws the masks of planned pairs.
+
+    Args:
+      rules: What they were planned with.
+      plans: PLAN [n].
+      pieces: uint32, what `pairs` are ranges of.
+      pairs: PAIR [n], whose `masked` is set.
       positions, shown: int32 [n, P], set.
     """
-    segments, documents = texts.segments, texts.documents
     state = np.empty(625, np.uint32)
     sequence = np.empty(rules.max_seq_length, np.uint32)
     work = np.empty((4, rules.max_seq_length), np.int32)
     for i in range(len(plans)):
-        row = plans[i]
-        seed_state(state, row.key)
-        b, b_end = row.a_end, row.b_end
-        if row.partner >= 0:
-            partner = partner_of(seed, len(documents) - 1, row.partner, row.document)
-            b, b_end = _draw_random_next(
-                state,
-                segments,
-                documents[partner].segment,
-                documents[partner + 1].segment,
-                row.target - (segments[row.a_end] - segments[row.first]),
-            )
-        pair = pairs[i]
-        _set_pair(pair, segments, row.first, row.a_end, b, b_end, row.partner >= 0)
-        _truncate(state, pair, rules.max_seq_length - 3)
-        length = _lay_out(texts.pieces, pair, rules, sequence)
-        pair.masked = draw_masks(
-            state, rules, sequence, length, pair.a_length, positions[i], shown[i], work
+        seed_state(state, derived(plans[i].key, 2))
+        length = _lay_out(pieces, pairs[i], rules, sequence)
+        pairs[i].masked = draw_masks(
+            state,
+            rules,
+            sequence,
+            length,
+            pairs[i].a_length,
+            positions[i],
+            shown[i],
+            work,
         )
 
 
@@ -311,7 +363,7 @@ def features(
 
     Args:
       rules, pieces: What was drawn, and from.
-      pairs, positions, shown: What `draw_like_release` or `draw_planned` set.
+      pairs, positions, shown: What `draw_like_release` or `mask_planned` set.
       masked: Whether to mask, or to leave the pairs as they are.
     """
     count = len(pairs)

@@ -43,8 +43,11 @@ def seed_state(state, key):
 
     Seeding as `random.Random(key)` does takes longer than an instance's draws.
     """
-    for i in range(312):
-        word = derived(key, i)
+    golden = np.uint64(0x9E3779B97F4A7C15)
+    place = np.uint64(key)
+    for i in range(312):  # splitmix64
+        place += golden
+        word = _mixed(place)
         state[2 * i] = np.uint32(word & np.uint64(0xFFFFFFFF))
         state[2 * i + 1] = np.uint32(word >> np.uint64(32))
     state[624] = 0

@@ -1,22 +1,29 @@
 """Where the instances of pretraining data come from: drawn in turn, or one by one."""
 
 import bisect
-import os
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from bert_tf.data import draws
-from bert_tf.data.corpus import map_array, release_pages
+from bert_tf.data.corpus import Corpus
+from bert_tf.data.file_ranges import read_ranges
 from bert_tf.data.generator import permuted_places, python_state, shuffle
 from bert_tf.data.masking import Rules
 
 # Of documents whose instances are drawn or planned at a time.
 _SEGMENTS = 65536
 
-# Pairs, PAIR [n]; masked positions and what they show, int32 [n, P].
-Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+class Drawn(NamedTuple):
+    """Some instances."""
+
+    pieces: np.ndarray  # uint32, what the pairs are ranges of
+    pairs: np.ndarray  # PAIR [n]
+    positions: np.ndarray  # int32 [n, P], masked ones
+    shown: np.ndarray  # int32 [n, P], the ids that they show
 
 
 class Instances(Protocol):
@@ -30,9 +37,6 @@ class Instances(Protocol):
 
     def draw(self, places: np.ndarray) -> Drawn:
         """Returns the instances at places, int64 [n]."""
-
-    def release(self) -> None:
-        """Gives back memory that is not needed for now."""
 
 
 class ReleaseInstances:
@@ -54,6 +58,7 @@ class ReleaseInstances:
         duplicates: int,
         on_documents: Callable[[int], None],
     ):
+        self._pieces = texts.pieces
         state = python_state(seed)
         order = np.arange(len(texts.documents) - 1)
         shuffle(state, order, len(order))
@@ -96,10 +101,9 @@ class ReleaseInstances:
 
     def draw(self, places: np.ndarray) -> Drawn:
         rows = self._order[places]
-        return self._pairs[rows], self._positions[rows], self._shown[rows]
-
-    def release(self) -> None:
-        pass
+        return Drawn(
+            self._pieces, self._pairs[rows], self._positions[rows], self._shown[rows]
+        )
 
     @staticmethod
     def bytes_for(pieces: int, rules: Rules, duplicates: int) -> int:
@@ -116,7 +120,7 @@ class PlannedInstances:
 
     Args:
       rules: What to draw.
-      texts: The documents.
+      corpus: The documents.
       seed: Any number.
       duplicates: How often to go through the documents.
       folder: A local folder for the plans.
@@ -126,34 +130,27 @@ class PlannedInstances:
     def __init__(
         self,
         rules: Rules,
-        texts: draws.Texts,
+        corpus: Corpus,
         seed: int,
         duplicates: int,
         folder: str,
         on_documents: Callable[[int], None],
     ):
         self._rules = rules
-        self._texts = texts
+        self._files = corpus.files
         self._seed = np.uint64(seed % 2**64)
-        path = os.path.join(folder, "plans")
-        partners = 0
-        documents = texts.documents
-        first = 0
-        with open(path, "wb") as writer:
-            while first < len(documents) - 1:
-                begin = documents[first]["segment"]
-                last = bisect.bisect_right(
-                    range(len(documents)),
-                    begin + _SEGMENTS,
-                    lo=first + 2,
-                    key=lambda place: documents[place]["segment"],
-                )
-                last = min(last - 1, len(documents) - 1)
-                plans = np.empty(documents[last]["segment"] - begin, draws.PLAN)
+        self._documents = len(corpus.texts.documents) - 1
+        path = Path(folder, "plans")
+        with path.open("wb") as writer:
+            self.count = 0
+            partners = 0
+            for first, last in _batches(corpus.texts):
+                most = np.diff(corpus.texts.documents["segment"][[first, last]])[0]
+                plans = np.empty(most, draws.PLAN)
                 for duplicate in range(duplicates):
                     count, partners = draws.plan(
                         rules,
-                        texts,
+                        corpus.texts,
                         self._seed,
                         first,
                         last,
@@ -162,21 +159,59 @@ class PlannedInstances:
                         plans,
                     )
                     writer.write(plans[:count].tobytes())
+                    self.count += count
                     on_documents(last - first)
-                first = last
-        self._plans, self._mapped = map_array(path, draws.PLAN)
-        self.count = len(self._plans)
+                corpus.release()
+        self._plans = path.open("rb")
 
     def draw(self, places: np.ndarray) -> Drawn:
-        rows = self._plans[permuted_places(places, self.count, self._seed)]
-        predictions = self._rules.max_predictions_per_seq
-        pairs = np.empty(len(rows), draws.PAIR)
-        positions = np.empty((len(rows), predictions), np.int32)
-        shown = np.empty((len(rows), predictions), np.int32)
-        draws.draw_planned(
-            self._rules, self._texts, self._seed, rows, pairs, positions, shown
-        )
-        return pairs, positions, shown
+        rows = permuted_places(places, self.count, self._seed)
+        plans = read_ranges(self._plans, draws.PLAN, rows, np.ones_like(rows))
+        segments, counts = self._random_segments(plans[plans["partner"] >= 0])
+        pairs = np.empty(len(plans), draws.PAIR)
+        draws.draw_ranges(self._rules, plans, segments, counts, pairs)
 
-    def release(self) -> None:
-        release_pages(self._mapped)
+        lengths = np.stack([pairs["a_length"], pairs["b_length"]], axis=1)
+        starts = np.stack([pairs["a_start"], pairs["b_start"]], axis=1)
+        counts = lengths.ravel().astype(np.int64)
+        pieces = read_ranges(self._files["pieces"], np.uint32, starts.ravel(), counts)
+        # From now on they are ranges of what was read.
+        pairs["a_start"], pairs["b_start"] = (
+            (np.cumsum(counts) - counts).reshape(-1, 2).T
+        )
+
+        predictions = self._rules.max_predictions_per_seq
+        positions = np.empty((len(plans), predictions), np.int32)
+        shown = np.empty((len(plans), predictions), np.int32)
+        draws.mask_planned(self._rules, plans, pieces, pairs, positions, shown)
+        return Drawn(pieces, pairs, positions, shown)
+
+    def _random_segments(self, plans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns where the segments of random ones begin, and how many each has."""
+        partners = draws.partners_of(self._seed, self._documents, plans)
+        spans = read_ranges(
+            self._files["documents"],
+            draws.DOCUMENT,
+            partners,
+            np.full_like(partners, 2),  # with the document behind
+        )["segment"].reshape(-1, 2)
+        starts, counts = draws.random_starts(
+            plans, np.ascontiguousarray(spans[:, 0]), np.ascontiguousarray(spans[:, 1])
+        )
+        segments = read_ranges(self._files["segments"], np.int64, starts, counts + 1)
+        return segments, counts
+
+
+def _batches(texts: draws.Texts) -> Iterator[tuple[int, int]]:
+    """Yields ranges of documents that have not many more segments than `_SEGMENTS`."""
+    documents = texts.documents
+    first = 0
+    while first < len(documents) - 1:
+        end = bisect.bisect_right(
+            range(len(documents)),
+            documents[first]["segment"] + _SEGMENTS,
+            key=lambda place: documents[place]["segment"],
+        )
+        last = min(max(first + 1, end - 1), len(documents) - 1)
+        yield first, last
+        first = last

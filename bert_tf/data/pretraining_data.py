@@ -115,7 +115,7 @@ def create_pretraining_data(
             tf.io.gfile.makedirs(config.folder)
         # Whoever comes upon an unfinished folder knows what its files are.
         metadata.write(config.folder, {"settings": settings})
-        records = _write(config, rules, corpus, instances, missing, bar)
+        records = _write(config, rules, instances, missing, bar)
         shutil.rmtree(work)
         made = {
             "settings": settings,
@@ -309,14 +309,13 @@ def _instances(
                 rules, corpus.texts, config.random_seed, config.dupe_factor, advance
             )
         return PlannedInstances(
-            rules, corpus.texts, config.random_seed, config.dupe_factor, work, advance
+            rules, corpus, config.random_seed, config.dupe_factor, work, advance
         )
 
 
 def _write(
     config: PretrainingDataConfig,
     rules: Rules,
-    corpus: Corpus,
     instances: Instances,
     missing: list[int],
     bar: Bar,
@@ -332,12 +331,10 @@ def _write(
         nonlocal found
         # As the release deals records to files.
         places = range(number, instances.count, len(files))
-        for records, *batch in _records(rules, corpus, instances, places, spec, config):
+        for records, *batch in _records(rules, instances, places, spec, config):
             yield records
             found += ShardCounts.of_batch(*batch)
             advance(len(records))
-            corpus.release()
-            instances.release()
 
     with bar("records", instances.count, "record") as advance:
         for number, path in enumerate(files):
@@ -352,7 +349,6 @@ def _write(
 
 def _records(
     rules: Rules,
-    corpus: Corpus,
     instances: Instances,
     places: range,
     spec: FeatureSpec,
@@ -369,9 +365,8 @@ def _records(
 
     def draw(start: np.ndarray) -> list[np.ndarray]:
         block = np.asarray(places[int(start) : int(start) + _BLOCK], np.int64)
-        drawn = instances.draw(block)
         features = draws.features(
-            rules, corpus.texts.pieces, *drawn, masked=not config.unmasked
+            rules, *instances.draw(block), masked=not config.unmasked
         )
         return [features[name] for name in names]
 

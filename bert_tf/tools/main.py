@@ -25,7 +25,7 @@ def main() -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print("bert-tf TOOL --FLAG=VALUE ...\n\nTools (bert-tf TOOL --help):")
         for name, line in TOOLS.items():
-            print(f"  {name:<20} {line}")
+            print(f"  {name:<24} {line}")
         return 0
     if arguments[0] not in TOOLS:
         print(

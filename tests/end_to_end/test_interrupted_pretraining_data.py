@@ -23,8 +23,8 @@ def shards(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
-@pytest.mark.parametrize("mode", ["stream", "reference"])
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode):
+@pytest.mark.parametrize(("mode", "kills"), [("stream", 2), ("reference", 1)])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills):
     values = {
         "input_file": str(testdata / "corpus.txt"),
         "vocab_file": str(testdata / "vocab_uncased.txt"),
@@ -45,7 +45,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode):
     flags = [f"--{name}={value}" for name, value in values.items()]
     flags.append(f"--output_file={folder}/records")
     draw = random.Random(time.time_ns())
-    for wanted in (0, draw.randint(1, 2), draw.randint(3, SHARDS - 2)):
+    # While texts are tokenized or pairs drawn, and while records are written.
+    for wanted in (draw.randint(1, SHARDS - 2), 0)[:kills][::-1]:
         whole = shards(folder)
         process = start(*TOOL, *flags)
         while len(list(folder.glob("records-*-of-*"))) < wanted or not folder.exists():

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bert_tf.data import corpus
+from bert_tf.data.work_folder import work_folder
 from bert_tf.tools import create_pretraining_data
 from tests.programs import ROOT, run, start
 
@@ -159,17 +160,8 @@ def test_an_unknown_language(place, capsys):
 
 
 def test_two_runs_at_a_time(place, capsys):
-    place.flags |= {"dupe_factor": "100000", "mode": "stream"}
-    first = start("-m", "bert_tf.tools.create_pretraining_data", *place.arguments())
-    lock = place.root / "made" / ".pretraining-data" / "plans"
-    while not lock.exists():
-        assert first.poll() is None, first.communicate()[1]
-    second = start("-m", "bert_tf.tools.create_pretraining_data", *place.arguments())
-    message = second.communicate()[1].rstrip("\n").split("\n")[-1]
-    first.kill()
-    first.communicate()
-    assert second.returncode == 1
-    assert "another" in message and "at work" in message
+    with work_folder(str(place.root / "made")):
+        assert_refused(place, capsys, "of no other run", "at work")
 
 
 # A limit on the size of files fails like a full disk: in the middle of a write.
@@ -192,8 +184,7 @@ def test_a_full_disk(place, limit, dupe_factor):
     assert message.startswith("create_pretraining_data: Expected room on the disk")
     left = {path.name for path in (place.root / "made").glob("*")}
     assert left <= {"metadata.json"}
-    place.flags["dupe_factor"] = "2"
-    run("-m", "bert_tf.tools.create_pretraining_data", *place.arguments())
+    assert create_pretraining_data.main(place.arguments()) == 0
 
 
 def test_help_and_mistakes_come_without_tensorflow(tmp_path):
