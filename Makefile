@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test acceptance demo bench-memory clean
+.PHONY: help venv test acceptance demo bench bench-memory clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' \
@@ -29,6 +29,10 @@ acceptance: $(STAMP)  ## check every measured promise and print a table
 
 demo: $(STAMP)  ## train, evaluate and use a small classifier on examples/topics
 	$(PY) examples/demo.py
+
+bench: $(STAMP)  ## time making pretraining data; needs BERT_TF_DATA
+	$(PY) -m benchmarks.pretraining_data $(BERT_TF_DATA)/text/english_novels.txt \
+		$(BERT_TF_DATA)/vocab/uncased_vocab.txt
 
 bench-memory: $(STAMP)  ## measure peak memory against the estimate
 	$(PY) -m benchmarks.memory

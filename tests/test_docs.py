@@ -7,6 +7,7 @@ from absl import flags
 
 from bert_tf.tools import (
     convert_checkpoint,
+    create_pretraining_data,
     inspect_records,
     plot,
     run_classifier,
@@ -55,6 +56,13 @@ def test_the_table_of_inspect_records_is_the_programs():
     assert table("inspect_records.md") == defaults(values)
 
 
+def test_the_table_of_create_pretraining_data_is_the_programs():
+    values = flags.FlagValues()
+    for group in create_pretraining_data.GROUPS:
+        group.define(values)
+    assert table("pretrain_data.md") == defaults(values)
+
+
 def commands():
     """Yields the `bert-tf` and `run_classifier.py` commands of all pages."""
     for page in PAGES:
@@ -72,6 +80,7 @@ def test_the_docs_commands_parse():
         "sweep": sweep.GROUPS,
         "plot": plot.GROUPS,
         "convert_checkpoint": convert_checkpoint.GROUPS,
+        "create_pretraining_data": create_pretraining_data.GROUPS,
         "inspect_records": inspect_records.GROUPS,
     }
     seen = set()

@@ -181,8 +181,8 @@ def _bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], Any]]:
     with tqdm(
         desc=what,
         total=total,
-        unit=unit,
-        unit_scale=unit == "B",
+        unit=unit if unit == "B" else f" {unit}s",
+        unit_scale=True,
         disable=not sys.stderr.isatty(),
         dynamic_ncols=True,
     ) as shown:
