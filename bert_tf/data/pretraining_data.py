@@ -7,6 +7,7 @@ be kept and shards are independent of each other.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -265,7 +266,11 @@ def _tokenize(config: PretrainingDataConfig, vocab: dict[str, int]) -> Tokenize:
 
 
 def _workers(config: PretrainingDataConfig) -> int:
-    return config.num_workers or len(os.sched_getaffinity(0))
+    if config.num_workers is not None:
+        return config.num_workers
+    # Not every system tells which cores are ours.
+    allowed = getattr(os, "sched_getaffinity", lambda _: None)(0)
+    return len(allowed) if allowed else os.cpu_count() or 1
 
 
 def _counts(corpus: Corpus, unknown: int) -> dict[str, int]:
@@ -325,36 +330,38 @@ def _write(
     if config.unmasked:
         spec = unmasked_features(config.max_seq_length)
     files = config.output_files
+    # As the release deals records to files.
+    shards = [range(number, instances.count, len(files)) for number in missing]
+    # One pipeline for all of them, as making one takes longer than a small file.
+    blocks = _records(config, rules, instances, shards, spec)
     found = ShardCounts.none(config.max_seq_length)
 
-    def batches(number: int) -> Iterator[np.ndarray]:
+    def batches(shard: range) -> Iterator[np.ndarray]:
         nonlocal found
-        # As the release deals records to files.
-        places = range(number, instances.count, len(files))
-        for records, *batch in _records(rules, instances, places, spec, config):
+        for records, *batch in itertools.islice(blocks, -(-len(shard) // _BLOCK)):
             yield records
             found += ShardCounts.of_batch(*batch)
             advance(len(records))
 
     with bar("records", instances.count, "record") as advance:
         for number, path in enumerate(files):
-            if number in missing:
-                write_serialized(path, batches(number))
-            else:
+            if number not in missing:
                 there = count_shard(path, spec)
                 found += there
                 advance(there.records)
+        for number, shard in zip(missing, shards, strict=True):
+            write_serialized(files[number], batches(shard))
     return found
 
 
 def _records(
+    config: PretrainingDataConfig,
     rules: Rules,
     instances: Instances,
-    places: range,
+    shards: list[range],
     spec: FeatureSpec,
-    config: PretrainingDataConfig,
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields serialized records [n], and what to count of them, in order."""
+    """Yields blocks of serialized records [n] of each shard, and what to count."""
     names = list(spec)
     counted = [
         name
@@ -363,19 +370,24 @@ def _records(
     ]
     dtypes = [spec[name].dtype for name in names]
 
-    def draw(start: np.ndarray) -> list[np.ndarray]:
-        block = np.asarray(places[int(start) : int(start) + _BLOCK], np.int64)
-        features = draws.features(
-            rules, *instances.draw(block), masked=not config.unmasked
-        )
+    def draw(place: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
+        block = shards[int(place)][int(start) : int(start) + _BLOCK]
+        drawn = instances.draw(np.asarray(block, np.int64))
+        features = draws.features(rules, *drawn, masked=not config.unmasked)
         return [features[name] for name in names]
 
-    def encode(start: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        batch = tf.numpy_function(draw, [start], dtypes)
+    def encode(place: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.numpy_function(draw, [place, start], dtypes)
         features = dict(zip(names, batch, strict=True))
         return encode_records(features, spec), *(features[name] for name in counted)
 
-    dataset = tf.data.Dataset.range(0, len(places), _BLOCK).map(
+    lengths = tf.constant([len(shard) for shard in shards], tf.int64)
+    blocks = tf.data.Dataset.range(len(shards)).flat_map(
+        lambda place: tf.data.Dataset.range(0, lengths[place], _BLOCK).map(
+            lambda start: (place, start)
+        )
+    )
+    encoded = blocks.map(
         encode, num_parallel_calls=_workers(config), deterministic=True
     )
-    yield from dataset.prefetch(2).as_numpy_iterator()
+    yield from encoded.prefetch(2).as_numpy_iterator()
