@@ -9,13 +9,10 @@ then the largest batches that the estimate gives for 12 GB.
 
 import dataclasses
 import json
-import os
-import resource
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
+from benchmarks import fresh_process
 from bert_tf.config import BertConfig
 
 _STEPS = 3
@@ -85,16 +82,7 @@ def measure(name: str, **options: Any) -> dict[str, int]:
       name: A published model, as for `BertConfig.from_name`.
       **options: Of `bert_tf.training.memory.Workload`.
     """
-    setting = json.dumps([name, options])
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memory", "--one", setting],
-        cwd=Path(__file__).resolve().parents[1],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    return fresh_process.measure("benchmarks.memory", [name, options])
 
 
 def workload(name: str, options: dict[str, Any]) -> Any:
@@ -158,17 +146,7 @@ def train(work: Any) -> None:
         steps_per_call=1,
         on_progress=lambda step, scalars: None,
     )
-    print(json.dumps({"held": held, "peak": _peak()}))
-
-
-def _peak() -> int:
-    """Returns the most bytes that this process has held."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts in what the parent held
-        line = next(x for x in status.read_text().splitlines() if "VmHWM" in x)
-        return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    print(json.dumps({"held": held, "peak": fresh_process.peak()}))
 
 
 def _largest_batches(room: float = 12 * 2**30) -> None:

@@ -16,13 +16,13 @@ import dataclasses
 import json
 import os
 import random
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.fresh_process import measure, peak
 
 _MB = 10**6
 _RELEASE = 2660  # records/s
@@ -36,19 +36,6 @@ def _cut(text: Path, size: int, folder: Path) -> str:
     path = folder / f"text-{size}"
     path.write_bytes(content[: content.rfind(b"\n\n") + 2])
     return str(path)
-
-
-def _run(way: str, files: list[str], vocab: str) -> dict[str, float]:
-    job = json.dumps([way, files, vocab])
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.pretraining_data", "--one", job],
-        cwd=Path(__file__).resolve().parents[1],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _make(way: str, files: list[str], vocab: str, folder: str) -> int:
@@ -99,7 +86,7 @@ def _measure(way: str, files: list[str], vocab: str) -> dict[str, float]:
         "records": records,
         "seconds": seconds,
         "bytes": sum(os.path.getsize(path) for path in files),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak(),
     }
 
 
@@ -119,7 +106,7 @@ def main(arguments: list[str]) -> None:
             for way in ("reference", "stream"):
                 jobs += [(way, [sizes[20]]), (way, [sizes[20]] * 10)]
         for way, files in jobs:
-            found = _run(way, files, vocab)
+            found = measure("benchmarks.pretraining_data", [way, files, vocab])
             rate = found["records"] / found["seconds"]
             print(
                 f"{way:<14}{found['bytes'] / _MB:>5.0f} MB{found['records']:>10.0f}"

@@ -1,0 +1,1 @@
+"""What is measured rather than tested; NOTES.md says what came out."""
