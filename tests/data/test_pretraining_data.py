@@ -350,6 +350,35 @@ def test_stream_goes_through_every_segment_each_time(tmp_path):
     assert total == expected
 
 
+def test_another_file_changes_no_draw_of_a_document(tmp_path):
+    """But which document serves a random segment, which is chosen among all."""
+    write_documents(tmp_path / "a", 30, [7, 1, 20], seed=1)
+    write_documents(tmp_path / "b", 30, [5, 2], seed=2)
+    found = []
+    for texts in ("a", "a,b"):
+        config = config_for(
+            tmp_path / str(len(texts)),
+            input_file=",".join(f"{tmp_path}/{text}" for text in texts.split(",")),
+            mode="stream",
+        )
+        create_pretraining_data(config)
+        rows = read(config.output_file, config)
+        is_actual = rows["next_sentence_labels"][:, 0] == 0
+        found.append(
+            {
+                (*ids, *places, *was)
+                for ids, places, was in zip(
+                    rows["input_ids"][is_actual].tolist(),
+                    rows["masked_lm_positions"][is_actual].tolist(),
+                    rows["masked_lm_ids"][is_actual].tolist(),
+                    strict=True,
+                )
+            }
+        )
+    assert len(found[0]) > 50
+    assert found[0] < found[1]
+
+
 def shares(config) -> dict[str, float]:
     """What the two modes should have in common."""
     made = create_pretraining_data(config)
