@@ -30,20 +30,20 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills)
         "vocab_file": str(testdata / "vocab_uncased.txt"),
         "max_seq_length": 64,
         "max_predictions_per_seq": 10,
-        "dupe_factor": 300,
+        "dupe_factor": 2000,  # seconds of writing, so that a kill comes in time
         "num_shards": SHARDS,
         "mode": mode,
     }
     undisturbed = tmp_path / "undisturbed" / "records"
     create_pretraining_data(
-        PretrainingDataConfig(output_file=str(undisturbed), num_workers=1, **values)
+        PretrainingDataConfig(output_file=str(undisturbed), num_workers=2, **values)
     )
     expected = shards(undisturbed.parent)
     assert len(expected) == SHARDS
 
     folder = tmp_path / "disturbed"
     flags = [f"--{name}={value}" for name, value in values.items()]
-    flags.append(f"--output_file={folder}/records")
+    flags += [f"--output_file={folder}/records", "--num_workers=1"]
     draw = random.Random(time.time_ns())
     # While texts are tokenized or pairs drawn, and while records are written.
     for wanted in (draw.randint(1, SHARDS - 2), 0)[:kills][::-1]:
