@@ -72,6 +72,11 @@ class Corpus:
                 mapped.madvise(mmap.MADV_DONTNEED)
 
 
+def corpus_sizes(folder: str) -> dict[str, int]:
+    """Returns how many bytes each file of a corpus has."""
+    return {name: os.path.getsize(os.path.join(folder, name)) for name in _FILES}
+
+
 def continuations(vocab: Mapping[str, int]) -> np.ndarray:
     """Returns CONTINUES for each id whose piece begins with `##`, else 0, uint32."""
     bits = np.zeros(max(vocab.values()) + 1, np.uint32)

@@ -34,7 +34,7 @@ def read_ranges(
     found = np.empty(int(counts.sum()) * size, np.uint8)
     read = _read(file.fileno(), starts * size, counts * size, found.ctypes.data)
     if read < len(starts):
-        raise OSError(f"{file.name} ends early")
+        raise OSError(f"{file.name} cannot be read to its end")
     return found.view(dtype)
 
 

@@ -3,17 +3,35 @@
 Its state is the Mersenne Twister's 624 words and the place of the next one, uint32
 [625], as in `random.Random().getstate()[1]`.
 
-`compiled` functions are kept in __pycache__, where numba looks only whether their own
-file has changed since, not those of the functions that they call: after a change here,
-or in masking.py, `make clean`.
 """
 
 import random
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
 
-compiled = numba.njit(cache=True, nogil=True)
+# numba keeps what it compiled beside a function's file, and looks whether that file has
+# changed since, but not whether one has whose functions are compiled in. So the name
+# that it is kept under says what all of them were.
+_COMPILED = zlib.crc32(
+    b"".join(
+        Path(__file__).with_name(name).read_bytes()
+        for name in ("generator.py", "masking.py", "draws.py")
+    )
+)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles a function of this module, or of the two that it is compiled into."""
+    function.__qualname__ += f"_{_COMPILED:08x}"
+    try:
+        return numba.njit(function, cache=True, nogil=True)
+    except RuntimeError:  # there is no folder to keep it in
+        return numba.njit(function, nogil=True)
 
 
 def python_state(seed: int) -> np.ndarray:

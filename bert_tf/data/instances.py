@@ -10,7 +10,12 @@ import numpy as np
 from bert_tf.data import draws
 from bert_tf.data.corpus import Corpus
 from bert_tf.data.file_ranges import read_ranges
-from bert_tf.data.generator import permuted_places, python_state, shuffle
+from bert_tf.data.generator import (
+    derived,
+    permuted_places,
+    python_state,
+    shuffle,
+)
 from bert_tf.data.masking import Rules
 
 # Of documents whose instances are drawn or planned at a time.
@@ -106,11 +111,12 @@ class ReleaseInstances:
         )
 
     @staticmethod
-    def bytes_for(pieces: int, rules: Rules, duplicates: int) -> int:
-        """Returns about how much memory the instances of so many pieces take."""
+    def bytes_for(documents: int, pieces: int, rules: Rules, duplicates: int) -> int:
+        """Returns about how much memory the instances of documents take."""
         # Short chunks, and what a pair that is too long loses, leave instances that
-        # go on by 0.6 of the most pieces at a time or more, on texts of all kinds.
-        count = duplicates * pieces / (0.6 * (rules.max_seq_length - 3))
+        # go on by 0.6 of the most pieces at a time or more; a document ends one.
+        each_time = documents + pieces / (0.6 * (rules.max_seq_length - 3))
+        count = duplicates * each_time
         each = draws.PAIR.itemsize + 8 * rules.max_predictions_per_seq + 8
         return int(count * each)
 
@@ -139,6 +145,7 @@ class PlannedInstances:
         self._rules = rules
         self._files = corpus.files
         self._seed = np.uint64(seed % 2**64)
+        self._order = np.uint64(derived(self._seed, -1))
         self._documents = len(corpus.texts.documents) - 1
         path = Path(folder, "plans")
         with path.open("wb") as writer:
@@ -165,7 +172,7 @@ class PlannedInstances:
         self._plans = path.open("rb")
 
     def draw(self, places: np.ndarray) -> Drawn:
-        rows = permuted_places(places, self.count, self._seed)
+        rows = permuted_places(places, self.count, self._order)
         plans = read_ranges(self._plans, draws.PLAN, rows, np.ones_like(rows))
         segments, counts = self._random_segments(plans[plans["partner"] >= 0])
         pairs = np.empty(len(plans), draws.PAIR)

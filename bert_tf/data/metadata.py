@@ -40,7 +40,15 @@ def read(folder: str) -> dict[str, Any] | None:
     try:
         found = json.loads(read_bytes(path))
         version = found.pop("format_version")
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        if version == FORMAT_VERSION and not isinstance(found["settings"], dict):
+            raise ValueError("settings are no object")
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise DataError(
             f"Expected JSON with format_version, as create_pretraining_data writes it, "
             f"in {path}, found damage ({error!r}); restore it, or make the records "
@@ -76,11 +84,11 @@ def check(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     found = read(folder)
     if found is None:
         return None
-    theirs = found.get("settings", {})
-    difference = _difference("", theirs, json.loads(json.dumps(settings)))
+    theirs = found["settings"]
+    difference = _difference("", _made_of(theirs), _made_of(settings))
     if difference is None:
         return found
-    files = [os.path.join(folder, name) for name in theirs.get("files", [])]
+    files = [os.path.join(folder, str(name)) for name in theirs.get("files") or []]
     if "counts" not in found and not any(map(tf.io.gfile.exists, files)):
         return None
     raise ConfigError(
@@ -88,6 +96,14 @@ def check(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         f"settings, found that its {FILE_NAME} says {difference}; use a folder for "
         "each set of records."
     )
+
+
+def _made_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings without what makes no difference: where the vocabulary lies."""
+    made_of = json.loads(json.dumps(settings))
+    if isinstance(made_of.get("vocab"), dict):
+        made_of["vocab"].pop("file", None)
+    return made_of
 
 
 def _difference(name: str, then: Any, now: Any) -> str | None:

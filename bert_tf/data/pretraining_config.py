@@ -9,6 +9,9 @@ MODES = ("reference", "stream")
 MASKINGS = ("token", "whole_word", "span")
 WORD_SEGMENTERS = ("none", "jieba")
 
+# No BERT has positions for more, and memory is taken by it.
+_LONGEST = 32768
+
 # Fields that say where and how fast to work, not what comes out.
 _HOW = ("input_file", "output_file", "vocab_file", "check_casing", "num_workers")
 
@@ -79,8 +82,23 @@ class PretrainingDataConfig:
                 "Expected --sentence_split beside --language, got none; the language "
                 "says how lines are split into sentences."
             )
+        if self.max_seq_length > _LONGEST:
+            raise ConfigError(
+                f"Expected --max_seq_length to be at most {_LONGEST}, got "
+                f"{self.max_seq_length}."
+            )
+        if self.work_dir is not None and "://" in self.work_dir:
+            raise ConfigError(
+                f"Expected a local folder in --work_dir, got {self.work_dir}; the "
+                "tokenized text is read from all over."
+            )
         names = self.output_file.split(",")
-        if len(set(names)) < len(names) or "" in names:
+        if not all(map(os.path.basename, names)):
+            raise ConfigError(
+                f"Expected the names of files in --output_file, got "
+                f"{self.output_file!r}; name each, as in DIR/records.tfrecord."
+            )
+        if len(set(names)) < len(names):
             raise ConfigError(
                 "Expected different files in --output_file, got "
                 f"--output_file={self.output_file}; name each once."

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,7 +19,13 @@ from absl import logging
 
 from bert_tf import host
 from bert_tf.data import draws, metadata
-from bert_tf.data.corpus import Corpus, Tokenize, continuations, spill_corpus
+from bert_tf.data.corpus import (
+    Corpus,
+    Tokenize,
+    continuations,
+    corpus_sizes,
+    spill_corpus,
+)
 from bert_tf.data.instances import Instances, PlannedInstances, ReleaseInstances
 from bert_tf.data.masking import CONTINUES, Rules, make_rules
 from bert_tf.data.pretraining_config import PretrainingDataConfig
@@ -38,7 +43,11 @@ from bert_tf.files import write_local_file
 from bert_tf.tokenization.full_tokenizer import FullTokenizer
 from bert_tf.tokenization.graph_tokenizer import GraphTokenizer
 from bert_tf.tokenization.segmentation import ChineseWords, sentence_splitter
-from bert_tf.tokenization.vocabulary import SPECIAL_PIECES, check_casing, load_vocab
+from bert_tf.tokenization.vocabulary import (
+    check_casing,
+    check_special_pieces,
+    load_vocab,
+)
 
 # Records that are drawn and encoded at a time, and pieces that are looked through.
 _BLOCK = 512
@@ -83,20 +92,11 @@ def create_pretraining_data(
     bar = bar or _no_bar
     vocab = _load_vocab(config)
     settings = _settings(config)
-    files = config.output_files
-    missing = [
-        place for place, path in enumerate(files) if not tf.io.gfile.exists(path)
-    ]
-    found = metadata.check(config.folder, settings)
-    if found is None and len(missing) < len(files):
-        raise ConfigError(
-            f"Expected {metadata.FILE_NAME} beside the records in "
-            f"{config.folder or 'this folder'}, which says how they were made, found "
-            "none; delete the records, or name another folder in --output_file."
-        )
-    if found is not None and "counts" in found and not missing:
-        logging.info("nothing to do: all %d files are there", len(files))
-        return found
+    if not _missing_files(config, settings):
+        found = metadata.read(config.folder)
+        if found is not None and "counts" in found:
+            logging.info("nothing to do: all files are there")
+            return found
     rules = make_rules(
         vocab,
         config.max_seq_length,
@@ -106,8 +106,11 @@ def create_pretraining_data(
         config.chosen_masking,
     )
     size = sum(text["bytes"] for text in settings["inputs"])
-    _check_memory(config, rules, size // _BYTES_PER_PIECE)
+    # What can be said now; of many short documents there will be more.
+    _check_memory(config, rules, len(settings["inputs"]), size // _BYTES_PER_PIECE)
     with work_folder(config.folder, config.work_dir) as work:
+        # Only now, as a run beside this one may have made some of them.
+        missing = _missing_files(config, settings)
         corpus = _corpus(config, vocab, settings, work, bar)
         counts = _counts(corpus, vocab["[UNK]"])
         _check_corpus(config, rules, counts)
@@ -117,7 +120,6 @@ def create_pretraining_data(
         # Whoever comes upon an unfinished folder knows what its files are.
         metadata.write(config.folder, {"settings": settings})
         records = _write(config, rules, instances, missing, bar)
-        shutil.rmtree(work)
         made = {
             "settings": settings,
             "counts": {
@@ -142,13 +144,7 @@ def _no_bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], Any]]:
 
 def _load_vocab(config: PretrainingDataConfig) -> dict[str, int]:
     vocab = load_vocab(config.vocab_file)
-    missing = [piece for piece in SPECIAL_PIECES if piece not in vocab]
-    if missing:
-        raise DataError(
-            f"Expected the special pieces {', '.join(SPECIAL_PIECES)}, but "
-            f"{config.vocab_file} lacks {', '.join(missing)}; add them or pass another "
-            "--vocab_file."
-        )
+    check_special_pieces(vocab, config.vocab_file)
     if config.check_casing:
         check_casing(vocab, config.do_lower_case, config.vocab_file)
     return vocab
@@ -177,9 +173,17 @@ def _settings(config: PretrainingDataConfig) -> dict[str, Any]:
     """Returns all that the records are a function of."""
     inputs = []
     for path in _input_paths(config):
+        is_local = os.path.exists(path)
         status = tf.io.gfile.stat(path)
         inputs.append(
-            {"path": path, "bytes": status.length, "modified": status.mtime_nsec}
+            {
+                "path": os.path.abspath(path) if is_local else path,
+                "bytes": status.length,
+                # TensorFlow counts whole seconds.
+                "modified": os.stat(path).st_mtime_ns
+                if is_local
+                else status.mtime_nsec,
+            }
         )
     return {
         **config.settings(),
@@ -188,11 +192,30 @@ def _settings(config: PretrainingDataConfig) -> dict[str, Any]:
     }
 
 
-def _check_memory(config: PretrainingDataConfig, rules: Rules, pieces: int) -> None:
+def _missing_files(
+    config: PretrainingDataConfig, settings: dict[str, Any]
+) -> list[int]:
+    """Returns which files are to be made; those that are there are of the settings."""
+    files = config.output_files
+    missing = [
+        place for place, path in enumerate(files) if not tf.io.gfile.exists(path)
+    ]
+    if metadata.check(config.folder, settings) is None and len(missing) < len(files):
+        raise ConfigError(
+            f"Expected {metadata.FILE_NAME} beside the records in "
+            f"{config.folder or 'this folder'}, which says how they were made, found "
+            "none; delete the records, or name another folder in --output_file."
+        )
+    return missing
+
+
+def _check_memory(
+    config: PretrainingDataConfig, rules: Rules, documents: int, pieces: int
+) -> None:
     """Raises a ConfigError if what `reference` keeps will not fit into memory."""
     if config.mode != "reference":
         return
-    needed = ReleaseInstances.bytes_for(pieces, rules, config.dupe_factor)
+    needed = ReleaseInstances.bytes_for(documents, pieces, rules, config.dupe_factor)
     room = host.available()
     if needed > room:
         raise ConfigError(
@@ -213,17 +236,18 @@ def _corpus(
     bar: Bar,
 ) -> Corpus:
     """Tokenizes the texts, unless the run before did."""
-    note = json.dumps({name: settings[name] for name in _CORPUS_SETTINGS})
+    note = {name: settings[name] for name in _CORPUS_SETTINGS}
     done = os.path.join(work, "corpus.json")
-    with contextlib.suppress(FileNotFoundError), open(done) as reader:
-        if reader.read() == note:
+    with contextlib.suppress(FileNotFoundError, ValueError), open(done) as reader:
+        if json.load(reader) == {**note, "sizes": corpus_sizes(work)}:
             logging.info("going on with the texts that were tokenized before")
             return Corpus(work)
-        os.remove(done)
     paths = [text["path"] for text in settings["inputs"]]
     split = None
     if config.sentence_split:
         split = sentence_splitter(config.language or "en")
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(done)
     with bar("texts", sum(text["bytes"] for text in settings["inputs"]), "B") as on:
         spill_corpus(
             work,
@@ -234,7 +258,7 @@ def _corpus(
             split=split,
             on_bytes=on,
         )
-    write_local_file(done, note)
+    write_local_file(done, json.dumps({**note, "sizes": corpus_sizes(work)}))
     return Corpus(work)
 
 
@@ -297,7 +321,7 @@ def _check_corpus(
             f"another document, found one in {config.input_file}; put a blank line "
             "between documents."
         )
-    _check_memory(config, rules, counts["pieces"])
+    _check_memory(config, rules, counts["documents"], counts["pieces"])
 
 
 def _instances(
@@ -347,6 +371,12 @@ def _write(
         for number, path in enumerate(files):
             if number not in missing:
                 there = count_shard(path, spec)
+                expected = len(range(number, instances.count, len(files)))
+                if there.records != expected:
+                    raise DataError(
+                        f"Expected {expected} records in {path}, found "
+                        f"{there.records}; delete it and run the same command again."
+                    )
                 found += there
                 advance(there.records)
         for number, shard in zip(missing, shards, strict=True):

@@ -132,13 +132,7 @@ def check_vocab(
                 f"of its own, such as [unused{index}]."
             )
         vocab[piece] = index
-    missing = [piece for piece in SPECIAL_PIECES if piece not in vocab]
-    if missing:
-        raise DataError(
-            f"Expected the special pieces {', '.join(SPECIAL_PIECES)}, but "
-            f"{vocab_file} lacks {', '.join(missing)}; add them or pass another "
-            f"--vocab_file."
-        )
+    check_special_pieces(vocab, vocab_file)
     if vocab_size is not None and len(pieces) != vocab_size:
         raise DataError(
             f"Expected {vocab_size} pieces as the model's config says (vocab_size), "
@@ -146,6 +140,25 @@ def check_vocab(
             f"config of one model."
         )
     return vocab
+
+
+def check_special_pieces(vocab: Mapping[str, int], vocab_file: str) -> None:
+    """Checks that a vocabulary holds the special pieces.
+
+    Args:
+      vocab: piece -> id.
+      vocab_file: named in the message.
+
+    Raises:
+      DataError: one is missing.
+    """
+    missing = [piece for piece in SPECIAL_PIECES if piece not in vocab]
+    if missing:
+        raise DataError(
+            f"Expected the special pieces {', '.join(SPECIAL_PIECES)}, but "
+            f"{vocab_file} lacks {', '.join(missing)}; add them or pass another "
+            f"--vocab_file."
+        )
 
 
 def check_casing(

@@ -44,7 +44,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills)
     folder = tmp_path / "disturbed"
     flags = [f"--{name}={value}" for name, value in values.items()]
     flags += [f"--output_file={folder}/records", "--num_workers=1"]
-    draw = random.Random(time.time_ns())
+    seed = time.time_ns()
+    draw = random.Random(seed)
     # While texts are tokenized or pairs drawn, and while records are written.
     for wanted in (draw.randint(1, SHARDS - 2), 0)[:kills][::-1]:
         whole = shards(folder)
@@ -57,7 +58,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills)
         process.communicate()
         now = shards(folder)
         assert now.items() >= whole.items()  # what was whole is as it was
-        assert len(now) < SHARDS, "it ended first"
+        assert len(now) < SHARDS, f"seed {seed}: it ended first"
     before = shards(folder)
     run(*TOOL, *flags)
     after = shards(folder)

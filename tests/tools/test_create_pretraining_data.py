@@ -150,8 +150,19 @@ def test_a_folder_with_records_of_unknown_settings(place, capsys):
 def test_damaged_metadata(place, capsys):
     place.write("made/metadata.json", "{")
     assert_refused(place, capsys, "metadata.json", "damage")
+    for text in ('"abc"', "5", "null", "[]", "{}", '{"format_version": 1}'):
+        place.write("made/metadata.json", text)
+        assert_refused(place, capsys, "metadata.json", "damage")
     place.write("made/metadata.json", '{"format_version": 99}')
     assert_refused(place, capsys, "format version 1", "99")
+
+
+def test_a_file_where_a_folder_has_to_be(place, capsys):
+    place.write("made", "a file")
+    assert_refused(place, capsys, "made", "found a file")
+    place.flags["output_file"] = str(place.root / "other" / "records")
+    place.flags["work_dir"] = str(place.root / "made")
+    assert_refused(place, capsys, "made", "found a file")
 
 
 def test_an_unknown_language(place, capsys):
