@@ -10,7 +10,7 @@ MASKINGS = ("token", "whole_word", "span")
 WORD_SEGMENTERS = ("none", "jieba")
 
 # No BERT has positions for more, and memory is taken by it.
-_LONGEST = 32768
+LONGEST_SEQUENCE = 4096
 
 # Fields that say where and how fast to work, not what comes out.
 _HOW = ("input_file", "output_file", "vocab_file", "check_casing", "num_workers")
@@ -82,10 +82,10 @@ class PretrainingDataConfig:
                 "Expected --sentence_split beside --language, got none; the language "
                 "says how lines are split into sentences."
             )
-        if self.max_seq_length > _LONGEST:
+        if self.max_seq_length > LONGEST_SEQUENCE:
             raise ConfigError(
-                f"Expected --max_seq_length to be at most {_LONGEST}, got "
-                f"{self.max_seq_length}."
+                f"Expected --max_seq_length to be at most {LONGEST_SEQUENCE}, "
+                f"got {self.max_seq_length}."
             )
         if self.work_dir is not None and "://" in self.work_dir:
             raise ConfigError(

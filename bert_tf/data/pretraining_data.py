@@ -39,7 +39,7 @@ from bert_tf.data.records import (
 )
 from bert_tf.data.work_folder import work_folder
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.files import write_local_file
+from bert_tf.files import staging_path, write_local_file
 from bert_tf.tokenization.full_tokenizer import FullTokenizer
 from bert_tf.tokenization.graph_tokenizer import GraphTokenizer
 from bert_tf.tokenization.segmentation import ChineseWords, sentence_splitter
@@ -111,6 +111,7 @@ def create_pretraining_data(
     with work_folder(config.folder, config.work_dir) as work:
         # Only now, as a run beside this one may have made some of them.
         missing = _missing_files(config, settings)
+        _remove_unfinished(config.folder)
         corpus = _corpus(config, vocab, settings, work, bar)
         counts = _counts(corpus, vocab["[UNK]"])
         _check_corpus(config, rules, counts)
@@ -207,6 +208,16 @@ def _missing_files(
             "none; delete the records, or name another folder in --output_file."
         )
     return missing
+
+
+def _remove_unfinished(folder: str) -> None:
+    """Removes files that a killed run had not finished, of whatever settings."""
+    found = metadata.read(folder)
+    if found is not None and "counts" not in found:
+        for name in found["settings"].get("files", []):
+            path = staging_path(os.path.join(folder, os.path.basename(str(name))))
+            if tf.io.gfile.exists(path):
+                tf.io.gfile.remove(path)
 
 
 def _check_memory(

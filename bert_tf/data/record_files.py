@@ -15,6 +15,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from bert_tf.data import metadata
+from bert_tf.data.pretraining_config import LONGEST_SEQUENCE
 from bert_tf.data.records import (
     FeatureSpec,
     parse_records,
@@ -139,6 +140,12 @@ def read_spec(path: str) -> FeatureSpec | None:
                 f"{', '.join(spec)}, found {listed or 'no features'} in {path}; name "
                 "files that create_pretraining_data made."
             )
+    if sizes["input_ids"] > LONGEST_SEQUENCE:
+        raise DataError(
+            f"Expected records of at most {LONGEST_SEQUENCE} pieces, found "
+            f"{sizes['input_ids']} in {path}; name files that create_pretraining_data "
+            "made."
+        )
     return spec
 
 

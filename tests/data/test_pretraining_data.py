@@ -308,6 +308,16 @@ def test_what_was_spilled_is_used_only_if_it_is_whole(
     assert not work.exists()
 
 
+def test_what_a_killed_run_was_writing_is_removed(tmp_path, monkeypatch):
+    interrupted(config_for(tmp_path, num_shards=2), monkeypatch)
+    (tmp_path / ".writing-records-00000-of-00002").write_bytes(b"a part")
+    create_pretraining_data(config_for(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "metadata.json",
+        "records",
+    ]
+
+
 def test_what_was_spilled_is_used_again(tmp_path, monkeypatch):
     config = config_for(tmp_path / "out", mode="stream")
     interrupted(config, monkeypatch)
@@ -630,7 +640,7 @@ def test_stream_makes_the_same_kind_of_records(tmp_path, masking):
         ({"output_file": "a,,b"}, "names of files"),
         ({"output_file": "a/"}, "names of files"),
         ({"work_dir": "gs://bucket/a"}, "--work_dir"),
-        ({"max_seq_length": 2_000_000_000}, "at most 32768"),
+        ({"max_seq_length": 2_000_000_000}, "at most 4096"),
         ({"output_file": "x/a,y/b"}, "one folder"),
         ({"output_file": "a,b", "num_shards": 2}, "--num_shards"),
     ],
