@@ -286,9 +286,11 @@ def _check_utf8(block: bytes, path: str, line: int) -> None:
         block.decode()
     except UnicodeDecodeError as error:
         line += block.count(b"\n", 0, error.start)
+        # What compressed files begin with.
+        compressed = block.startswith((b"\x1f\x8b", b"BZh", b"PK", b"\xfd7zXZ"))
         raise DataError(
             f"Expected UTF-8, found the byte 0x{block[error.start]:02x} in line {line} "
-            f"of {path}; convert the file to UTF-8."
+            f"of {path}; {'unpack the file' if compressed else 'convert it to UTF-8'}."
         ) from None
 
 

@@ -113,12 +113,8 @@ class ReleaseInstances:
     @staticmethod
     def bytes_for(documents: int, pieces: int, rules: Rules, duplicates: int) -> int:
         """Returns about how much memory the instances of documents take."""
-        # Short chunks, and what a pair that is too long loses, leave instances that
-        # go on by 0.6 of the most pieces at a time or more; a document ends one.
-        each_time = documents + pieces / (0.6 * (rules.max_seq_length - 3))
-        count = duplicates * each_time
         each = draws.PAIR.itemsize + 8 * rules.max_predictions_per_seq + 8
-        return int(count * each)
+        return each * _estimated_count(documents, pieces, rules, duplicates)
 
 
 class PlannedInstances:
@@ -193,6 +189,13 @@ class PlannedInstances:
         draws.mask_planned(self._rules, plans, pieces, pairs, positions, shown)
         return Drawn(pieces, pairs, positions, shown)
 
+    @staticmethod
+    def bytes_for(documents: int, pieces: int, rules: Rules, duplicates: int) -> int:
+        """Returns about how large a file the plans of documents make."""
+        return draws.PLAN.itemsize * _estimated_count(
+            documents, pieces, rules, duplicates
+        )
+
     def _random_segments(self, plans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns where the segments of random ones begin, and how many each has."""
         partners = draws.partners_of(self._seed, self._documents, plans)
@@ -207,6 +210,14 @@ class PlannedInstances:
         )
         segments = read_ranges(self._files["segments"], np.int64, starts, counts + 1)
         return segments, counts
+
+
+def _estimated_count(documents: int, pieces: int, rules: Rules, duplicates: int) -> int:
+    """Returns how many instances documents make, rather too many."""
+    # Short chunks, and what a pair that is too long loses, leave instances that go on
+    # by 0.6 of the most pieces at a time or more; a document ends one.
+    each_time = documents + pieces / (0.6 * (rules.max_seq_length - 3))
+    return int(duplicates * each_time)
 
 
 def _batches(texts: draws.Texts) -> Iterator[tuple[int, int]]:

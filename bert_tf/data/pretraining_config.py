@@ -11,6 +11,8 @@ WORD_SEGMENTERS = ("none", "jieba")
 
 # No BERT has positions for more, and memory is taken by it.
 LONGEST_SEQUENCE = 4096
+# What their names have digits for.
+MOST_SHARDS = 99_999
 
 # Fields that say where and how fast to work, not what comes out.
 _HOW = ("input_file", "output_file", "vocab_file", "check_casing", "num_workers")

@@ -7,9 +7,11 @@ be kept and shards are independent of each other.
 """
 
 import contextlib
+import fnmatch
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,7 +97,7 @@ def create_pretraining_data(
     if not _missing_files(config, settings):
         found = metadata.read(config.folder)
         if found is not None and "counts" in found:
-            logging.info("nothing to do: all files are there")
+            logging.info("nothing to do: the records are there already")
             return found
     rules = make_rules(
         vocab,
@@ -116,6 +118,12 @@ def create_pretraining_data(
         counts = _counts(corpus, vocab["[UNK]"])
         _check_corpus(config, rules, counts)
         instances = _instances(config, rules, corpus, work, bar)
+        if instances.count < len(config.output_files):
+            raise ConfigError(
+                f"Expected no more files than records, got "
+                f"{len(config.output_files)} files for {instances.count} records; "
+                "lower --num_shards."
+            )
         if config.folder:
             tf.io.gfile.makedirs(config.folder)
         # Whoever comes upon an unfinished folder knows what its files are.
@@ -167,7 +175,29 @@ def _input_paths(config: PretrainingDataConfig) -> list[str]:
                 f"Expected text files in --input_file, but {path} is a folder; name "
                 f"the files in it, as in {os.path.join(path, '*.txt')}."
             )
+    _check_apart(config, paths)
     return paths
+
+
+def _check_apart(config: PretrainingDataConfig, paths: list[str]) -> None:
+    """Raises a ConfigError if an output file is also an input, now or the next time."""
+    inputs = {os.path.realpath(path) for path in [*paths, config.vocab_file]}
+    patterns = config.input_file.split(",")
+    for path in config.output_files:
+        if os.path.realpath(path) in inputs or any(
+            fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(pattern))
+            for pattern in patterns
+        ):
+            raise ConfigError(
+                f"Expected records to be written elsewhere than where texts and "
+                f"vocabulary are read, but --output_file={path} is one of these, or "
+                "would be taken for one; name another."
+            )
+        if tf.io.gfile.isdir(path):
+            raise ConfigError(
+                f"Expected a file's name in --output_file, but {path} is a folder; "
+                f"name a file, as in {os.path.join(path, 'records.tfrecord')}."
+            )
 
 
 def _settings(config: PretrainingDataConfig) -> dict[str, Any]:
@@ -231,7 +261,7 @@ def _check_memory(
     if needed > room:
         raise ConfigError(
             f"Expected memory for all instances, about {host.in_gb(needed)} for "
-            f"{config.dupe_factor} times {pieces / 1e6:.0f} million pieces, found "
+            f"{config.dupe_factor} times {pieces:,} pieces, found "
             f"{host.in_gb(room)}; use --mode=stream, which keeps none."
         )
 
@@ -347,6 +377,16 @@ def _instances(
         if config.mode == "reference":
             return ReleaseInstances(
                 rules, corpus.texts, config.random_seed, config.dupe_factor, advance
+            )
+        needed = PlannedInstances.bytes_for(
+            documents, len(corpus.texts.pieces), rules, config.dupe_factor
+        )
+        room = shutil.disk_usage(work).free
+        if needed > room:
+            raise ConfigError(
+                f"Expected room on the disk for the plan of all records, about "
+                f"{host.in_gb(needed)} in {work}, found {host.in_gb(room)}; name "
+                "another --work_dir, or lower --dupe_factor."
             )
         return PlannedInstances(
             rules, corpus, config.random_seed, config.dupe_factor, work, advance

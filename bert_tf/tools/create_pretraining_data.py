@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,11 +14,15 @@ from absl import flags
 from bert_tf.data.pretraining_config import (
     MASKINGS,
     MODES,
+    MOST_SHARDS,
     WORD_SEGMENTERS,
     PretrainingDataConfig,
 )
 from bert_tf.tools.command_line import Group, run_tool
 from bert_tf.tools.flags import require
+from bert_tf.tools.termination import Termination
+
+_SECONDS_BETWEEN_LINES = 30
 
 
 def _define_files(values: flags.FlagValues) -> None:
@@ -29,8 +36,8 @@ def _define_files(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "output_file",
         None,
-        "TFRecord file to write, or several with commas between, all in one folder, "
-        "which gets metadata.json beside them.",
+        "The TFRecord file to write, or several with commas between, all in one "
+        "folder, which gets metadata.json beside them.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -42,6 +49,7 @@ def _define_files(values: flags.FlagValues) -> None:
         "Write so many files, OUTPUT_FILE-00000-of-N and so forth, instead of "
         "--output_file itself.",
         lower_bound=1,
+        upper_bound=MOST_SHARDS,
         flag_values=values,
     )
 
@@ -174,19 +182,87 @@ GROUPS = (
 
 
 @contextlib.contextmanager
-def _bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], Any]]:
-    """Shows progress with rate and time left where stderr is a terminal."""
+def _bar(
+    termination: Termination, what: str, total: int, unit: str
+) -> Iterator[Callable[[int], None]]:
+    """Shows progress with rate and time left: a bar, or now and then a line."""
     from tqdm import tqdm
 
+    is_terminal = sys.stderr.isatty()
     with tqdm(
         desc=what,
         total=total,
         unit=unit if unit == "B" else f" {unit}s",
         unit_scale=True,
-        disable=not sys.stderr.isatty(),
+        disable=not is_terminal,
         dynamic_ncols=True,
     ) as shown:
-        yield shown.update
+        begun = last = time.monotonic()
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            # A KeyboardInterrupt that came at any place could be lost in one that
+            # Python ignores.
+            if termination.requested:
+                raise KeyboardInterrupt
+            done += count
+            shown.update(count)
+            now = time.monotonic()
+            if not is_terminal and now - last > _SECONDS_BETWEEN_LINES:
+                last = now
+                rate = max(1.0, done / (now - begun))
+                _log(what, done, total, unit, rate)
+
+        yield advance
+        if not is_terminal and done:
+            _log(what, done, total, unit, done / (time.monotonic() - begun))
+
+
+def _log(what: str, done: int, total: int, unit: str, rate: float) -> None:
+    from absl import logging
+
+    scale, name = (1e6, "MB") if unit == "B" else (1, f"{unit}s")
+    logging.info(
+        "%s: %s of %s %s, %s a second, %.0f s left",
+        what,
+        f"{done / scale:,.0f}",
+        f"{total / scale:,.0f}",
+        name,
+        f"{rate / scale:,.1f}" if unit == "B" else f"{rate:,.0f}",
+        (total - done) / rate,
+    )
+
+
+def _report(made: dict[str, Any], config: PretrainingDataConfig) -> None:
+    """Logs what was made, and warns of what is hardly meant."""
+    from absl import logging
+
+    counts = made["counts"]
+    random_next = counts["random_next"] / counts["records"]
+    unknown = counts["unknown_pieces"] / counts["pieces"]
+    files = config.output_files
+    logging.info(
+        "%s records of %s documents (%s pieces, %.2f %% unknown), %.1f %% with a "
+        "random next segment: %s",
+        f"{counts['records']:,}",
+        f"{counts['documents']:,}",
+        f"{counts['pieces']:,}",
+        100 * unknown,
+        100 * random_next,
+        files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more",
+    )
+    if unknown > 0.1:
+        logging.warning(
+            "%.0f %% of the pieces are unknown: is the vocabulary one for these texts?",
+            100 * unknown,
+        )
+    if random_next > 0.9:
+        logging.warning(
+            "%.0f %% of the next segments are random: are there several sentences to a "
+            "document, one a line, and much shorter than --max_seq_length?",
+            100 * random_next,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -201,21 +277,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             }
         )
         config.check()
-        from absl import logging
-
         from bert_tf.data.pretraining_data import create_pretraining_data
 
-        counts = create_pretraining_data(config, _bar)["counts"]
-        logging.info(
-            "%d records of %d documents (%d pieces), %.1f %% with a random next "
-            "segment: %s",
-            counts["records"],
-            counts["documents"],
-            counts["pieces"],
-            100 * counts["random_next"] / counts["records"],
-            ", ".join(config.output_files[:3])
-            + (", ..." if len(config.output_files) > 3 else ""),
-        )
+        with Termination(signal.SIGINT, signal.SIGTERM) as termination:
+            made = create_pretraining_data(config, functools.partial(_bar, termination))
+        _report(made, config)
 
     return run_tool(
         "create_pretraining_data",

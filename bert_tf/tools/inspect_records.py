@@ -49,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bert_tf.data.record_files import open_files
         from bert_tf.data.record_text import summary_lines
 
+        if not (values.output or "").lower().endswith(".png"):
+            raise ConfigError(
+                f"Expected a name that ends with .png as --output, got "
+                f"{values.output!r}; correct it, lest another file is overwritten."
+            )
         if tf.io.gfile.isdir(values.output or "."):
             raise ConfigError(
                 f"Expected a PNG file as --output, got {values.output!r}, which names "

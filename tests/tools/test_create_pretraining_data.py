@@ -1,9 +1,12 @@
 """Bad input to create_pretraining_data ends in one sentence; nothing has changed."""
 
 import dataclasses
+import gzip
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,6 +148,59 @@ def test_a_folder_with_shards_of_other_settings(place, capsys):
 def test_a_folder_with_records_of_unknown_settings(place, capsys):
     place.write("made/records", b"someone's")
     assert_refused(place, capsys, "metadata.json", "made")
+
+
+@pytest.mark.parametrize("mode", ["reference", "stream"])
+def test_an_output_that_is_an_input(place, capsys, mode):
+    place.flags["mode"] = mode
+    link = place.root / "link"
+    link.symlink_to(place.flags["input_file"])
+    for output in (place.flags["input_file"], place.flags["vocab_file"], str(link)):
+        place.flags["output_file"] = output
+        assert_refused(place, capsys, output, "name another")
+    place.flags["input_file"] = f"{place.root}/*.txt"
+    place.flags["output_file"] = str(place.root / "records.txt")  # the next time
+    assert_refused(place, capsys, "records.txt", "name another")
+    place.flags["output_file"] = str(place.root / "folder")
+    (place.root / "folder").mkdir()
+    assert_refused(place, capsys, "folder is a folder", "records.tfrecord")
+
+
+def test_more_files_than_records(place, capsys):
+    place.flags["num_shards"] = "5000"
+    assert_refused(place, capsys, "5000 files", "--num_shards")
+
+
+def test_a_compressed_text(place, capsys):
+    content = gzip.compress(b"One sentence.\n\nAnother one.\n")
+    place.flags["input_file"] = place.write("text.gz", content)
+    assert_refused(place, capsys, "0x8b", "unpack the file")
+
+
+def test_what_is_hardly_meant_is_said(place, capsys):
+    place.flags["input_file"] = place.write("text", "ζ ξ ψ.\n\nθ ϕ χ.\n")
+    assert create_pretraining_data.main(place.arguments()) == 0
+    log = capsys.readouterr().err
+    assert "of the pieces are unknown" in log
+    assert "100 % of the next segments are random" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_so_that_it_can_go_on(place, number):
+    place.flags |= {"dupe_factor": "20000", "mode": "stream", "num_workers": "1"}
+    process = start("-m", "bert_tf.tools.create_pretraining_data", *place.arguments())
+    made = place.root / "made"
+    while not (made / ".writing-records").exists():
+        assert process.poll() is None, process.communicate()[1][-2000:]
+        time.sleep(0.01)
+    process.send_signal(number)
+    message = process.communicate(timeout=60)[1].rstrip("\n").split("\n")[-1]
+    assert process.returncode == 130
+    assert message.endswith("interrupted; run the same command again to go on.")
+    assert {path.name for path in made.iterdir()} == {
+        ".pretraining-data",
+        "metadata.json",
+    }
 
 
 def test_damaged_metadata(place, capsys):

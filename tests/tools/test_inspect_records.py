@@ -364,8 +364,15 @@ def a_negative_number(place):
 
 
 def a_folder_as_picture(place):
-    arguments = [f"--output={place.root}", f"{place.root}/records/*"]
-    return arguments, [f"Expected a PNG file as --output, got {str(place.root)!r}"]
+    folder = place.root / "folder.png"
+    folder.mkdir()
+    arguments = [f"--output={folder}", f"{place.root}/records/*"]
+    return arguments, [f"Expected a PNG file as --output, got {str(folder)!r}"]
+
+
+def a_picture_over_records(place):
+    [record, *_] = sorted(map(str, (place.root / "records").iterdir()))
+    return [f"--output={record}", record], ["ends with .png", repr(record)]
 
 
 def no_files(place):
@@ -399,6 +406,7 @@ def no_files(place):
         masked_beyond_the_end,
         a_negative_number,
         a_folder_as_picture,
+        a_picture_over_records,
         no_files,
     ],
 )
