@@ -30,7 +30,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills)
         "vocab_file": str(testdata / "vocab_uncased.txt"),
         "max_seq_length": 64,
         "max_predictions_per_seq": 10,
-        "dupe_factor": 2000,  # seconds of writing, so that a kill comes in time
+        "dupe_factor": 800,  # seconds of writing, so that a kill comes in time
         "num_shards": SHARDS,
         "mode": mode,
     }
