@@ -92,7 +92,7 @@ def check(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     if "counts" not in found and not any(map(tf.io.gfile.exists, files)):
         return None
     raise ConfigError(
-        f"Expected {folder or 'this folder'} to be empty, or of a run with the same "
+        f"Expected the folder {folder or '.'} to be empty, or of a run with the same "
         f"settings, found that its {FILE_NAME} says {difference}; use a folder for "
         "each set of records."
     )
