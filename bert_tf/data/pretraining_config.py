@@ -160,6 +160,15 @@ class PretrainingDataConfig:
             for shard in range(self.num_shards)
         ]
 
+    @property
+    def workers(self) -> int:
+        """How many threads to work with."""
+        if self.num_workers is not None:
+            return self.num_workers
+        # Not every system tells which cores are ours.
+        allowed = getattr(os, "sched_getaffinity", lambda _: None)(0)
+        return len(allowed) if allowed else os.cpu_count() or 1
+
     def settings(self) -> dict[str, object]:
         """Returns what the records are a function of, besides texts and vocabulary."""
         values = dataclasses.asdict(self)

@@ -8,7 +8,6 @@ be kept and shards are independent of each other.
 
 import contextlib
 import fnmatch
-import itertools
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import host
-from bert_tf.data import draws, metadata
+from bert_tf.data import metadata
 from bert_tf.data.corpus import (
     Corpus,
     Tokenize,
@@ -31,14 +30,7 @@ from bert_tf.data.corpus import (
 from bert_tf.data.instances import Instances, PlannedInstances, ReleaseInstances
 from bert_tf.data.masking import CONTINUES, Rules, make_rules
 from bert_tf.data.pretraining_config import PretrainingDataConfig
-from bert_tf.data.record_summary import ShardCounts, count_shard
-from bert_tf.data.records import (
-    FeatureSpec,
-    encode_records,
-    pretraining_features,
-    unmasked_features,
-    write_serialized,
-)
+from bert_tf.data.shards import Bar, write_shards
 from bert_tf.data.work_folder import work_folder
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import staging_path, write_local_file
@@ -51,8 +43,7 @@ from bert_tf.tokenization.vocabulary import (
     load_vocab,
 )
 
-# Records that are drawn and encoded at a time, and pieces that are looked through.
-_BLOCK = 512
+# Pieces that are looked through at a time.
 _COUNTED = 2**22
 # What texts have per piece, about: what is not tokenized yet is estimated by it.
 _BYTES_PER_PIECE = 4
@@ -67,9 +58,6 @@ _CORPUS_SETTINGS = (
     "vocab",
     "inputs",
 )
-
-# Called as `bar(what, total, unit)`; what it returns is called with each advance.
-Bar = Callable[[str, int, str], contextlib.AbstractContextManager[Callable[[int], Any]]]
 
 
 def create_pretraining_data(
@@ -128,7 +116,7 @@ def create_pretraining_data(
             tf.io.gfile.makedirs(config.folder)
         # Whoever comes upon an unfinished folder knows what its files are.
         metadata.write(config.folder, {"settings": settings})
-        records = _write(config, rules, instances, missing, bar)
+        records = write_shards(config, rules, instances, missing, bar)
         made = {
             "settings": settings,
             "counts": {
@@ -294,7 +282,7 @@ def _corpus(
             work,
             paths,
             _tokenize(config, vocab),
-            workers=_workers(config),
+            workers=config.workers,
             files_apart=config.mode == "stream",
             split=split,
             on_bytes=on,
@@ -328,14 +316,6 @@ def _tokenize(config: PretrainingDataConfig, vocab: dict[str, int]) -> Tokenize:
         return tf.bitcast(pieces, tf.uint32), ids.row_lengths()
 
     return tokenize
-
-
-def _workers(config: PretrainingDataConfig) -> int:
-    if config.num_workers is not None:
-        return config.num_workers
-    # Not every system tells which cores are ours.
-    allowed = getattr(os, "sched_getaffinity", lambda _: None)(0)
-    return len(allowed) if allowed else os.cpu_count() or 1
 
 
 def _counts(corpus: Corpus, unknown: int) -> dict[str, int]:
@@ -391,84 +371,3 @@ def _instances(
         return PlannedInstances(
             rules, corpus, config.random_seed, config.dupe_factor, work, advance
         )
-
-
-def _write(
-    config: PretrainingDataConfig,
-    rules: Rules,
-    instances: Instances,
-    missing: list[int],
-    bar: Bar,
-) -> ShardCounts:
-    """Writes the missing files, and returns what is in all."""
-    spec = pretraining_features(config.max_seq_length, config.max_predictions_per_seq)
-    if config.unmasked:
-        spec = unmasked_features(config.max_seq_length)
-    files = config.output_files
-    # As the release deals records to files.
-    shards = [range(number, instances.count, len(files)) for number in missing]
-    # One pipeline for all of them, as making one takes longer than a small file.
-    blocks = _records(config, rules, instances, shards, spec)
-    found = ShardCounts.none(config.max_seq_length)
-
-    def batches(shard: range) -> Iterator[np.ndarray]:
-        nonlocal found
-        for records, *batch in itertools.islice(blocks, -(-len(shard) // _BLOCK)):
-            yield records
-            found += ShardCounts.of_batch(*batch)
-            advance(len(records))
-
-    with bar("records", instances.count, "record") as advance:
-        for number, path in enumerate(files):
-            if number not in missing:
-                there = count_shard(path, spec)
-                expected = len(range(number, instances.count, len(files)))
-                if there.records != expected:
-                    raise DataError(
-                        f"Expected {expected} records in {path}, found "
-                        f"{there.records}; delete it and run the same command again."
-                    )
-                found += there
-                advance(there.records)
-        for number, shard in zip(missing, shards, strict=True):
-            write_serialized(files[number], batches(shard))
-    return found
-
-
-def _records(
-    config: PretrainingDataConfig,
-    rules: Rules,
-    instances: Instances,
-    shards: list[range],
-    spec: FeatureSpec,
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yields blocks of serialized records [n] of each shard, and what to count."""
-    names = list(spec)
-    counted = [
-        name
-        for name in ("input_mask", "next_sentence_labels", "masked_lm_weights")
-        if name in spec
-    ]
-    dtypes = [spec[name].dtype for name in names]
-
-    def draw(place: np.ndarray, start: np.ndarray) -> list[np.ndarray]:
-        block = shards[int(place)][int(start) : int(start) + _BLOCK]
-        drawn = instances.draw(np.asarray(block, np.int64))
-        features = draws.features(rules, *drawn, masked=not config.unmasked)
-        return [features[name] for name in names]
-
-    def encode(place: tf.Tensor, start: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        batch = tf.numpy_function(draw, [place, start], dtypes)
-        features = dict(zip(names, batch, strict=True))
-        return encode_records(features, spec), *(features[name] for name in counted)
-
-    lengths = tf.constant([len(shard) for shard in shards], tf.int64)
-    blocks = tf.data.Dataset.range(len(shards)).flat_map(
-        lambda place: tf.data.Dataset.range(0, lengths[place], _BLOCK).map(
-            lambda start: (place, start)
-        )
-    )
-    encoded = blocks.map(
-        encode, num_parallel_calls=_workers(config), deterministic=True
-    )
-    yield from encoded.prefetch(2).as_numpy_iterator()

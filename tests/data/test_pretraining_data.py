@@ -278,7 +278,7 @@ def interrupted(config, monkeypatch) -> Path:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("bert_tf.data.pretraining_data._write", stop)
+        patch.setattr("bert_tf.data.pretraining_data.write_shards", stop)
         with pytest.raises(KeyboardInterrupt):
             create_pretraining_data(config)
     return Path(config.folder) / ".pretraining-data"
