@@ -136,6 +136,15 @@ def _lay_out(pieces, pair, rules, sequence):
     return length
 
 
+@compiled
+def _mask_pair(state, rules, pieces, pair, positions, shown, sequence, work):
+    """Draws the masks of a pair, with a sequence [S] and more [4, S] to work in."""
+    length = _lay_out(pieces, pair, rules, sequence)
+    pair.masked = draw_masks(
+        state, rules, sequence, length, pair.a_length, positions, shown, work
+    )
+
+
 # --- In the release's order ---------------------------------------------------------
 
 
@@ -187,10 +196,9 @@ def draw_like_release(state, rules, texts, order, first, last, pairs, positions,
             pair = pairs[count]
             _set_pair(pair, segments, segment, a_end, b, b_end, is_random)
             _truncate(state, pair, longest)
-            length = _lay_out(texts.pieces, pair, rules, sequence)
-            pair.masked = draw_masks(
-                state, rules, sequence, length, pair.a_length, positions[count],
-                shown[count], work,
+            _mask_pair(
+                state, rules, texts.pieces, pair, positions[count], shown[count],
+                sequence, work,
             )  # fmt: skip
             count += 1
             segment = following
@@ -199,9 +207,9 @@ def draw_like_release(state, rules, texts, order, first, last, pairs, positions,
 
 # --- In any order -------------------------------------------------------------------
 # Which chunks a document has is drawn from the key of (seed, file, document,
-# duplicate); the rest of an instance from a key of its own under that one. Random ones
-# of the segments are numbered as they are planned, and partners of as many as there are
-# documents are a permutation of all: each document serves equally often.
+# duplicate); the rest of an instance from a key of its own under that one. Segments
+# that are random are numbered as they are planned; the partners of as many of them as
+# there are documents are a permutation of all: each serves about equally often.
 
 
 @compiled
@@ -335,16 +343,8 @@ def mask_planned(rules, plans, pieces, pairs, positions, shown):
     work = np.empty((4, rules.max_seq_length), np.int32)
     for i in range(len(plans)):
         seed_state(state, derived(plans[i].key, 2))
-        length = _lay_out(pieces, pairs[i], rules, sequence)
-        pairs[i].masked = draw_masks(
-            state,
-            rules,
-            sequence,
-            length,
-            pairs[i].a_length,
-            positions[i],
-            shown[i],
-            work,
+        _mask_pair(
+            state, rules, pieces, pairs[i], positions[i], shown[i], sequence, work
         )
 
 

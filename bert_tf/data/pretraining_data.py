@@ -105,7 +105,7 @@ def create_pretraining_data(
         corpus = _corpus(config, vocab, settings, work, bar)
         counts = _counts(corpus, vocab["[UNK]"])
         _check_corpus(config, rules, counts)
-        instances = _instances(config, rules, corpus, work, bar)
+        instances = _instances(config, rules, corpus, counts, work, bar)
         if instances.count < len(config.output_files):
             raise ConfigError(
                 f"Expected no more files than records, got "
@@ -349,17 +349,18 @@ def _instances(
     config: PretrainingDataConfig,
     rules: Rules,
     corpus: Corpus,
+    counts: dict[str, int],
     work: str,
     bar: Bar,
 ) -> Instances:
-    documents = len(corpus.texts.documents) - 1
+    documents = counts["documents"]
     with bar("pairs", documents * config.dupe_factor, "document") as advance:
         if config.mode == "reference":
             return ReleaseInstances(
                 rules, corpus.texts, config.random_seed, config.dupe_factor, advance
             )
         needed = PlannedInstances.bytes_for(
-            documents, len(corpus.texts.pieces), rules, config.dupe_factor
+            documents, counts["pieces"], rules, config.dupe_factor
         )
         room = shutil.disk_usage(work).free
         if needed > room:
