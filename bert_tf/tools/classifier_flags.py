@@ -9,6 +9,7 @@ from absl import flags, logging
 
 from bert_tf.errors import ConfigError
 from bert_tf.tools import flags as shared
+from bert_tf.tools.fine_tuning_flags import FineTuningConfig
 
 TASKS = ("cola", "mnli", "mrpc", "xnli", "sst-2", "rte", "sts-b", "custom")
 _SPELLINGS = {"sst2": "sst-2", "stsb": "sts-b"}
@@ -37,8 +38,8 @@ _ROW_OPTIONS: Mapping[str, tuple[Any, Any]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassifierConfig(shared.FineTuningConfig):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierConfig(FineTuningConfig):
     """Everything that `run` needs; the fields are the flags of the same names.
 
     None for `long_text` and `doc_stride` is as for `max_seq_length`.

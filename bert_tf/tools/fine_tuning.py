@@ -31,7 +31,7 @@ from bert_tf.tokenization import (
     validate_case_matches_checkpoint,
 )
 from bert_tf.tools.evaluations import find_best
-from bert_tf.tools.flags import FineTuningConfig
+from bert_tf.tools.fine_tuning_flags import FineTuningConfig
 from bert_tf.tools.result_files import write_evaluation, write_predictions
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.training_run import TrainingRun, epoch_ends

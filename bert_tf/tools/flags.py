@@ -1,14 +1,14 @@
 """Flags that scripts share, under Google's names and with Google's defaults.
 
 Each group is stated twice and nowhere else: as flags, and as the fields of the config
-that the library is called with. `FineTuningConfig` is made without TensorFlow, so
-that flags which contradict each other are answered at once.
+that the library is called with. A config is made without TensorFlow, so that flags
+which contradict each other are answered at once.
 """
 
 import dataclasses
 import math
 import os
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from absl import flags, logging
 
@@ -29,6 +29,8 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 # The least that a flag may be, where that is not 1 for a whole number.
 _LEAST = {
     "max_seq_length": 3,
+    "num_warmup_steps": 0,
+    "max_eval_steps": 0,
     "random_seed": 0,
     "keep_checkpoint_max": 0,
     "eval_steps": 0,
@@ -36,33 +38,27 @@ _LEAST = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class FineTuningConfig:
-    """Everything a fine-tuning run needs to know, whatever its task.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Everything that a run needs to know, whatever is trained.
 
     The fields are the flags of the same names; `--help` says what each does. None
-    stands for what a flag does when it is not given: `max_seq_length` is 128 to train,
-    else what the model was trained with; `iterations_per_loop` is 1000 on a TPU,
-    elsewhere about half a second's.
+    stands for what a flag does when it is not given: `iterations_per_loop` is 1000 on a
+    TPU, elsewhere about half a second's.
     """
 
+    # The flags of which one at least says what to do.
+    ACTIONS: ClassVar[tuple[str, ...]] = ("do_train", "do_eval")
+
     bert_config_file: str
-    vocab_file: str
     output_dir: str
+    vocab_file: str | None = None
     init_checkpoint: str | None = None
-    do_lower_case: bool = True
-    check_casing: bool = True
-    max_seq_length: int | None = None
     do_train: bool = False
     do_eval: bool = False
-    do_predict: bool = False
-    export_dir: str | None = None
     train_batch_size: int = 32
     eval_batch_size: int = 8
-    predict_batch_size: int = 8
     learning_rate: float = 5e-5
-    num_train_epochs: float = 3.0
-    warmup_proportion: float = 0.1
     save_checkpoints_steps: int = 1000
     keep_checkpoint_max: int = 5
     iterations_per_loop: int | None = None
@@ -70,7 +66,6 @@ class FineTuningConfig:
     micro_batch_size: int | None = None
     recompute: bool = False
     precision: str = "float32"
-    length_buckets: tuple[int, ...] = ()
     reduction: str = "replica"
     eval_steps: int = 0
     best_metric: str | None = None
@@ -86,14 +81,16 @@ class FineTuningConfig:
     @classmethod
     def from_flags(cls, values: flags.FlagValues) -> Self:
         """Returns the config that the parsed flags say, not yet checked."""
-        given: dict[str, Any] = {
+        return cls(**cls._given(values))
+
+    @classmethod
+    def _given(cls, values: flags.FlagValues) -> dict[str, Any]:
+        return {
             f.name: values[f.name].value
             if values[f.name].present or f.default is not None
             else None
             for f in dataclasses.fields(cls)
         }
-        given["length_buckets"] = _lengths(given["length_buckets"])
-        return cls(**given)
 
     @property
     def on_tpu(self) -> bool:
@@ -102,10 +99,10 @@ class FineTuningConfig:
 
     def check(self) -> None:
         """Raises a ConfigError for flags that contradict each other or the disk."""
-        if not (self.do_train or self.do_eval or self.do_predict or self.export_dir):
+        if not any(getattr(self, name) for name in self.ACTIONS):
             raise ConfigError(
-                "Expected something to do, got none of --do_train, --do_eval, "
-                "--do_predict, --export_dir; set at least one."
+                "Expected something to do, got none of "
+                f"{', '.join(f'--{name}' for name in self.ACTIONS)}; set at least one."
             )
         if self.use_tpu and self.distribution_strategy not in ("auto", "tpu"):
             raise ConfigError(
@@ -114,11 +111,6 @@ class FineTuningConfig:
             )
         self._check_numbers()
         self._check_training()
-        if self.warmup_proportion > 1.0:
-            raise ConfigError(
-                f"Expected --warmup_proportion from 0 to 1, got "
-                f"{self.warmup_proportion}."
-            )
         if not self.on_tpu:
             given = [
                 f"--{field.name}"
@@ -130,7 +122,7 @@ class FineTuningConfig:
                 logging.warning("%s ignored: --use_tpu is not set", ", ".join(given))
         elif self.tpu_name not in (None, "", "local") or self.master:
             for name in ("output_dir", "init_checkpoint", "export_dir"):
-                path = getattr(self, name)
+                path = getattr(self, name, None)
                 if path and "://" not in path:
                     raise ConfigError(
                         f"Expected a remote path such as gs://BUCKET/... in --{name} "
@@ -139,12 +131,12 @@ class FineTuningConfig:
                     )
         for name in ("bert_config_file", "vocab_file"):
             path = getattr(self, name)
-            if "://" not in path and not os.path.isfile(path):
+            if path and "://" not in path and not os.path.isfile(path):
                 raise ConfigError(
                     f"Expected a file at --{name}={path}, found none; check the path."
                 )
         for name in ("output_dir", "export_dir"):
-            path = getattr(self, name)
+            path = getattr(self, name, None)
             there = path if path and "://" not in path else "."
             while not os.path.exists(there):
                 there = os.path.dirname(there) or "."
@@ -172,11 +164,6 @@ class FineTuningConfig:
                     f"Expected --{name} to be one of {', '.join(choices)}, got "
                     f"{getattr(self, name)!r}."
                 )
-        if self.length_buckets and self.on_tpu:
-            raise ConfigError(
-                "Expected no --length_buckets on a TPU, whose programs are made for "
-                "one shape, got some; leave it out."
-            )
         if self.early_stopping_patience and not self.best_metric:
             raise ConfigError(
                 "Expected --best_metric beside --early_stopping_patience, got none; "
@@ -205,16 +192,6 @@ class FineTuningConfig:
                 )
 
 
-def _lengths(texts: list[str] | None) -> tuple[int, ...]:
-    """Returns the sequence lengths that --length_buckets names."""
-    try:
-        return tuple(int(text) for text in texts or ())
-    except ValueError:
-        raise ConfigError(
-            f"Expected --length_buckets such as 32,64,128, got {','.join(texts or ())}."
-        ) from None
-
-
 def require(values: flags.FlagValues, *names: str) -> None:
     """Raises a ConfigError that names the first flag without a value."""
     for name in names:
@@ -229,62 +206,25 @@ def _first(values: flags.FlagValues, name: str) -> str:
 
 def define_model_flags(values: flags.FlagValues) -> None:
     """Flags that say which model, with which words."""
-    _string(values, "bert_config_file", None, "The model's bert_config.json.")
-    _string(values, "vocab_file", None, "The model's vocab.txt.")
-    _string(
+    string(values, "bert_config_file", None, "The model's bert_config.json.")
+    string(values, "vocab_file", None, "The model's vocab.txt.")
+    string(
         values,
         "init_checkpoint",
         None,
         "Checkpoint to start from: a prefix such as DIR/bert_model.ckpt, one of its "
         "files, or a folder. A checkpoint in --output_dir goes before it.",
     )
-    _bool(
-        values,
-        "do_lower_case",
-        True,
-        "Lower-case the text and strip accents: for uncased models.",
-    )
-    _bool(
-        values,
-        "check_casing",
-        True,
-        "Stop when the vocabulary plainly contradicts --do_lower_case.",
-    )
-    _integer(
-        values,
-        "max_seq_length",
-        MAX_SEQ_LENGTH,
-        "Pieces per row, special ones included; what becomes of longer texts is "
-        "--long_text. Without --do_train, what the model was trained with, if that is "
-        "noted beside it.",
-        at_least=3,
-    )
 
 
-def define_output_flags(values: flags.FlagValues) -> None:
-    """Flags that say what to do and where to write."""
-    _string(
+def define_output_dir(values: flags.FlagValues) -> None:
+    """The flag that says where a run writes."""
+    string(
         values,
         "output_dir",
         None,
         "Folder for checkpoints, records, results and TensorBoard events. A run "
         "continues from the newest checkpoint in it.",
-    )
-    _bool(values, "do_train", False, "Train on the training set.")
-    _bool(
-        values,
-        "do_eval",
-        False,
-        "Evaluate on the dev set, into eval_results.txt; with --do_train also after "
-        "each epoch.",
-    )
-    _bool(values, "do_predict", False, "Predict the test set, into test_results.tsv.")
-    _string(
-        values,
-        "export_dir",
-        None,
-        "Write a SavedModel that takes raw strings into EXPORT_DIR/1 (or the next "
-        "free number).",
     )
 
 
@@ -293,7 +233,6 @@ def define_training_flags(values: flags.FlagValues) -> None:
     for name, default, help_text in (
         ("train_batch_size", 32, "Examples per training step, over all devices."),
         ("eval_batch_size", 8, "Examples per batch of evaluation."),
-        ("predict_batch_size", 8, "Examples per batch of prediction."),
         ("save_checkpoints_steps", 1000, "Steps between checkpoints."),
         (
             "iterations_per_loop",
@@ -302,20 +241,16 @@ def define_training_flags(values: flags.FlagValues) -> None:
             "second, for live progress; on a TPU the default.",
         ),
     ):
-        _integer(values, name, default, help_text, at_least=1)
-    _integer(
+        integer(values, name, default, help_text, at_least=1)
+    integer(
         values,
         "keep_checkpoint_max",
         5,
         "How many of the newest checkpoints to keep; 0 for all.",
         at_least=0,
     )
-    _float(values, "learning_rate", 5e-5, "Peak of the learning rate.")
-    _float(values, "num_train_epochs", 3.0, "Passes over the training set.")
-    _float(
-        values, "warmup_proportion", 0.1, "Share of the steps that warm the rate up."
-    )
-    _integer(
+    number(values, "learning_rate", 5e-5, "Peak of the learning rate.")
+    integer(
         values,
         "random_seed",
         12345,
@@ -327,7 +262,7 @@ def define_training_flags(values: flags.FlagValues) -> None:
 
 def define_memory_flags(values: flags.FlagValues) -> None:
     """Flags that trade time for memory, or precision for both."""
-    _integer(
+    integer(
         values,
         "micro_batch_size",
         None,
@@ -335,7 +270,7 @@ def define_memory_flags(values: flags.FlagValues) -> None:
         "up to those of --train_batch_size. Unset: all of its examples at once.",
         at_least=1,
     )
-    _bool(
+    boolean(
         values,
         "recompute",
         False,
@@ -350,13 +285,6 @@ def define_memory_flags(values: flags.FlagValues) -> None:
         "stay float32; float16 scales the loss.",
         flag_values=values,
     )
-    flags.DEFINE_list(
-        "length_buckets",
-        None,
-        "Sequence lengths such as 32,64,128: examples of like length share a batch, "
-        "which is padded to the bucket only.",
-        flag_values=values,
-    )
     flags.DEFINE_enum(
         "reduction",
         "replica",
@@ -368,17 +296,21 @@ def define_memory_flags(values: flags.FlagValues) -> None:
     )
 
 
-def define_evaluation_flags(values: flags.FlagValues) -> None:
-    """Flags about evaluating while training."""
-    _integer(
+def define_evaluation_flags(values: flags.FlagValues, otherwise: str) -> None:
+    """Flags about evaluating while training.
+
+    Args:
+      values: Where to define them.
+      otherwise: When the dev set is evaluated without `eval_steps`.
+    """
+    integer(
         values,
         "eval_steps",
         0,
-        "Steps between evaluations of the dev set while training, instead of one after "
-        "each epoch; 0 for that.",
+        f"Steps between evaluations of the dev set while training; 0: {otherwise}.",
         at_least=0,
     )
-    _string(
+    string(
         values,
         "best_metric",
         None,
@@ -386,7 +318,7 @@ def define_evaluation_flags(values: flags.FlagValues) -> None:
         "best by it is kept in OUTPUT_DIR/best, and is what is evaluated, predicted "
         "with and exported.",
     )
-    _integer(
+    integer(
         values,
         "early_stopping_patience",
         0,
@@ -405,28 +337,30 @@ def define_device_flags(values: flags.FlagValues) -> None:
         "one_device, mirrored (all GPUs of this host), tpu, or auto: what is there.",
         flag_values=values,
     )
-    _bool(values, "use_tpu", False, "Run on a TPU.")
-    _string(
+    boolean(values, "use_tpu", False, "Run on a TPU.")
+    string(
         values,
         "tpu_name",
         None,
         "Name or grpc:// address of a Cloud TPU; none, or local, on a TPU VM.",
     )
-    _string(values, "tpu_zone", None, "Zone of the Cloud TPU, if not this machine's.")
-    _string(values, "gcp_project", None, "Its project, if not this machine's.")
-    _string(values, "master", None, "Address of the TPU, in place of --tpu_name.")
-    _integer(values, "num_tpu_cores", 8, "Cores of the TPU.", at_least=1)
+    string(values, "tpu_zone", None, "Zone of the Cloud TPU, if not this machine's.")
+    string(values, "gcp_project", None, "Its project, if not this machine's.")
+    string(values, "master", None, "Address of the TPU, in place of --tpu_name.")
+    integer(values, "num_tpu_cores", 8, "Cores of the TPU.", at_least=1)
 
 
-def _string(values: Any, name: str, default: str | None, text: str) -> None:
+def string(values: Any, name: str, default: str | None, text: str) -> None:
+    """Defines a flag that is a text."""
     flags.DEFINE_string(name, default, text, flag_values=values)
 
 
-def _bool(values: Any, name: str, default: bool, text: str) -> None:
+def boolean(values: Any, name: str, default: bool, text: str) -> None:
+    """Defines a switch."""
     flags.DEFINE_bool(name, default, text, flag_values=values)
 
 
-def _integer(
+def integer(
     values: Any,
     name: str,
     default: int | None,
@@ -434,6 +368,7 @@ def _integer(
     at_least: int,
     at_most: int | None = None,
 ) -> None:
+    """Defines a flag that is a whole number between bounds."""
     flags.DEFINE_integer(
         name,
         default,
@@ -444,5 +379,6 @@ def _integer(
     )
 
 
-def _float(values: Any, name: str, default: float, text: str) -> None:
+def number(values: Any, name: str, default: float, text: str) -> None:
+    """Defines a flag that is a number of at least 0."""
     flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=values)

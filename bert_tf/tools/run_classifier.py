@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError, DataError
+from bert_tf.tools import fine_tuning_flags
 from bert_tf.tools import flags as shared
 from bert_tf.tools.classifier_flags import ClassifierConfig, define_task_flags
 from bert_tf.tools.command_line import Group, run_tool
@@ -215,11 +216,11 @@ def _read_examples(
 
 GROUPS = (
     Group("Task and data", define_task_flags),
-    Group("Model", shared.define_model_flags),
-    Group("What to do", shared.define_output_flags),
-    Group("Training", shared.define_training_flags),
-    Group("Evaluation while training", shared.define_evaluation_flags),
-    Group("Memory and speed", shared.define_memory_flags),
+    Group("Model", fine_tuning_flags.define_model_flags),
+    Group("What to do", fine_tuning_flags.define_output_flags),
+    Group("Training", fine_tuning_flags.define_training_flags),
+    Group("Evaluation while training", fine_tuning_flags.define_evaluation_flags),
+    Group("Memory and speed", fine_tuning_flags.define_memory_flags),
     Group("Devices", shared.define_device_flags),
 )
 

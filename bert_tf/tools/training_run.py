@@ -9,7 +9,7 @@ from absl import logging
 
 from bert_tf import checkpoint
 from bert_tf.tools.evaluations import Evaluations, best_folder, best_prefix
-from bert_tf.tools.flags import ITERATIONS_PER_LOOP, FineTuningConfig
+from bert_tf.tools.flags import ITERATIONS_PER_LOOP, TrainingConfig
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.termination import Termination
 from bert_tf.training.reporting import TrainingReporter
@@ -41,7 +41,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        config: FineTuningConfig,
+        config: TrainingConfig,
         trainer: Trainer,
         folder: RunFolder,
         epoch_ends: Sequence[int],
