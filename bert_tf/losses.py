@@ -80,11 +80,14 @@ def pretraining_weights(features: dict[str, Any]) -> dict:
 
 
 def pretraining_means(sums: dict[str, Any], weights: dict[str, Any]) -> dict:
-    """Returns what `pretraining_loss` does, of sums and weights."""
+    """Returns what `pretraining_loss` does, of sums and weights.
+
+    Without `next_sentence_loss` among the sums, the loss is that of masked words.
+    """
     masked_lm_loss = sums["masked_lm_loss"] / (weights["masked_lm_loss"] + _NO_WEIGHT)
-    next_sentence_loss = sums["next_sentence_loss"] / weights["next_sentence_loss"]
-    return {
-        "loss": masked_lm_loss + next_sentence_loss,
-        "masked_lm_loss": masked_lm_loss,
-        "next_sentence_loss": next_sentence_loss,
-    }
+    means = {"loss": masked_lm_loss, "masked_lm_loss": masked_lm_loss}
+    if "next_sentence_loss" in sums:
+        next_sentence_loss = sums["next_sentence_loss"] / weights["next_sentence_loss"]
+        means["loss"] = masked_lm_loss + next_sentence_loss
+        means["next_sentence_loss"] = next_sentence_loss
+    return means

@@ -120,7 +120,7 @@ def training_batches(
         .unbatch()
         .skip(start_step)
     )
-    return _finish(rows.map(features))
+    return finish(rows.map(features))
 
 
 def evaluation_batches(
@@ -164,7 +164,7 @@ def evaluation_batches(
         ).batch(batch_size)
         for bucket in np.unique(buckets)
     ]
-    return _finish(functools.reduce(tf.data.Dataset.concatenate, batches).map(fill))
+    return finish(functools.reduce(tf.data.Dataset.concatenate, batches).map(fill))
 
 
 def _read(
@@ -210,7 +210,8 @@ def _read(
     return buckets.numpy(), features
 
 
-def _finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
+def finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns batches as a trainer takes them: made ahead, each of all replicas."""
     options = tf.data.Options()
     # Batches are global ones: a strategy splits each, it does not deal out files.
     options.experimental_distribute.auto_shard_policy = (

@@ -17,6 +17,9 @@ class Task(abc.ABC):
     """
 
     name: str
+    # What its rows are called, and how many pieces each has, if all have as many.
+    unit: str = "examples"
+    row_length: int | None = None
     train_metric_names: tuple[str, ...] = ()
     # What `metrics` returns.
     metric_names: tuple[str, ...] = ()

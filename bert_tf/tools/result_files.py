@@ -18,6 +18,15 @@ from bert_tf.tasks.label_kind import LabelKind
 _LABELS_TO_LOG = 20
 
 
+def write_results(folder: str, results: Mapping[str, Any]) -> None:
+    """Writes and logs `eval_results.txt`: a line for each metric, by name."""
+    # !s gives the shortest form of a float32, as in the release.
+    lines = [f"{key} = {results[key]!s}" for key in sorted(results)]
+    for line in lines:
+        logging.info("%s", line)
+    write_file(os.path.join(folder, "eval_results.txt"), "\n".join([*lines, ""]))
+
+
 def write_evaluation(
     folder: str,
     task: ClassificationTask,
@@ -32,11 +41,7 @@ def write_evaluation(
       rows: `per_example` of all rows.
       results: What to write into `eval_results.txt`.
     """
-    # !s gives the shortest form of a float32, as in the release.
-    lines = [f"{key} = {results[key]!s}" for key in sorted(results)]
-    for line in lines:
-        logging.info("%s", line)
-    write_file(os.path.join(folder, "eval_results.txt"), "\n".join([*lines, ""]))
+    write_results(folder, results)
     kind, label_ids = task.kind, rows["label_ids"]
     predictions = kind.predict(rows["logits"])
     text = kind.report(predictions, label_ids)

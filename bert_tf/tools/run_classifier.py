@@ -45,11 +45,12 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     from bert_tf.tasks.label_kind import SEPARATOR
     from bert_tf.tasks.label_kinds import KINDS
     from bert_tf.tools import fine_tuning
+    from bert_tf.tools.model_run import check_filesystems
     from bert_tf.tools.run_folder import RunFolder
     from bert_tf.training.distribution import make_repeatable
 
     make_repeatable()
-    fine_tuning.check_filesystems(config)
+    check_filesystems(config)
     folder = RunFolder(config.output_dir)
     noted = {} if config.do_train else _noted(config, folder)
     row_options = config.row_options(noted)

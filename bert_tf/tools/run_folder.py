@@ -86,17 +86,19 @@ class RunFolder:
     def describe(
         self,
         note: Mapping[str, Any],
-        labels: list[str],
         bert_config_file: str,
-        vocab_file: str,
+        vocab_file: str | None,
+        labels: list[str] | None = None,
     ) -> None:
-        """Makes the folder a complete one: note, labels, config and vocabulary.
+        """Makes the folder a complete one: note, config, vocabulary and any labels.
 
         With them, its checkpoints can be used without knowing the run's flags.
         """
         write_file(self.file(_NOTE), as_json(note))
-        write_file(self.file(_LABELS), as_json(labels))
-        write_file(self.file("vocab.txt"), read_bytes(vocab_file))
+        if labels is not None:
+            write_file(self.file(_LABELS), as_json(labels))
+        if vocab_file is not None:
+            write_file(self.file("vocab.txt"), read_bytes(vocab_file))
         write_file(self.file("bert_config.json"), read_bytes(bert_config_file))
 
 

@@ -101,6 +101,8 @@ class TrainingRun:
             self.step,
             config.train_batch_size,
             self._trainer.optimizer.learning_rate_at,
+            self._trainer.task.unit,
+            self._trainer.task.row_length,
         )
         actions = [
             # First: a run that is continued goes on behind its checkpoint.

@@ -24,6 +24,8 @@ _OTHER = {
     "learning_rate": "learning rate",
     "gradient_norm": "gradient norm",
     "examples_per_second": "examples per second",
+    "sequences_per_second": "sequences per second",
+    "tokens_per_second": "tokens per second",
 }
 _COLUMNS = 3
 _PANEL_SIZE = (4.8, 3.2)  # inches
@@ -84,14 +86,13 @@ def read_run(folder: str) -> RunCurves:
             f"Expected TensorBoard's event files in {folder}, found none with scalars; "
             "name the --output_dir of a run that has trained."
         )
-    return RunCurves(
-        training,
-        {
-            tag.removeprefix("eval_"): curve
-            for tag, curve in validation.items()
-            if tag.startswith("eval_")
-        },
-    )
+    # Of a classifier's, `loss` is a mean over batches, and `eval_loss` what is meant.
+    prefixed = {
+        tag.removeprefix("eval_"): curve
+        for tag, curve in validation.items()
+        if tag.startswith("eval_")
+    }
+    return RunCurves(training, prefixed or validation)
 
 
 def read_scalars(folder: str) -> dict[str, Curve]:

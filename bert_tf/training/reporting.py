@@ -24,14 +24,16 @@ class TrainingReporter:
     A bar per epoch on a terminal, else a line now and then; then one line per epoch
     with the training means and, if it was evaluated, the validation's. The same
     numbers go to TensorBoard: `output_dir` for training, `output_dir/eval` for
-    validation.
+    validation. Where there is one epoch only, it is not spoken of.
 
     Args:
       output_dir: Where event files go.
       epoch_ends: The steps at which epochs end; the last is the end of the run.
       first_step: The step that the run starts from.
-      batch_size: Examples per step.
+      batch_size: Rows per step.
       learning_rate: Function of the step.
+      unit: What rows are called.
+      row_length: Pieces of each row, padding included, where all have as many.
     """
 
     def __init__(
@@ -41,10 +43,14 @@ class TrainingReporter:
         first_step: int,
         batch_size: int,
         learning_rate: Any,
+        unit: str = "examples",
+        row_length: int | None = None,
     ):
         self._epoch_ends = epoch_ends
         self._batch_size = batch_size
         self._learning_rate = learning_rate
+        self._unit = unit
+        self._row_length = row_length
         self._writer = tf.summary.create_file_writer(output_dir)
         self._eval_writer = tf.summary.create_file_writer(
             os.path.join(output_dir, "eval")
@@ -66,11 +72,15 @@ class TrainingReporter:
         self._bar = tqdm(
             total=self._epoch_ends[self._epoch] - start,
             initial=self._step - start,
-            desc=f"epoch {self._epoch + 1}/{len(self._epoch_ends)}",
+            desc=self._name_of_epoch() or "training",
             unit="step",
             disable=not sys.stderr.isatty(),
             dynamic_ncols=True,
         )
+
+    def _name_of_epoch(self) -> str:
+        count = len(self._epoch_ends)
+        return f"epoch {self._epoch + 1}/{count}" if count > 1 else ""
 
     def on_progress(self, step: int, scalars: dict[str, np.ndarray]) -> None:
         """Reports steps that ended at `step`, with the scalars of each, `[count]`."""
@@ -82,7 +92,7 @@ class TrainingReporter:
         speed = self._means.steps_per_second() * self._batch_size
         self._bar.set_postfix_str(
             f"loss {self._means.mean('loss'):.4f}, lr {rate:.2e}, "
-            f"{speed:.0f} examples/s",
+            f"{speed:.0f} {self._unit}/s",
             refresh=False,
         )
         self._bar.update(count)
@@ -93,17 +103,19 @@ class TrainingReporter:
             self._last_line = time.monotonic()
             end = self._epoch_ends[self._epoch]
             left = (end - step) / self._means.steps_per_second()
+            name = self._name_of_epoch()
             logging.info(
-                "epoch %d/%d, step %d of %d: loss %.4f, learning rate %.2e, "
-                "%.0f examples/s, %.0f s left in this epoch",
-                self._epoch + 1,
-                len(self._epoch_ends),
+                "%sstep %d of %d: loss %.4f, learning rate %.2e, %.0f %s/s, "
+                "%.0f s left%s",
+                name and f"{name}, ",
                 step,
                 end,
                 self._means.mean("loss"),
                 rate,
                 speed,
+                self._unit,
                 left,
+                name and " in this epoch",
             )
 
     def _summarize(self, step: int, speed: float) -> None:
@@ -115,7 +127,10 @@ class TrainingReporter:
                 tf.summary.scalar(name, value, step=step)
             rate = float(self._learning_rate(step - 1))
             tf.summary.scalar("learning_rate", rate, step=step)
-            tf.summary.scalar("examples_per_second", speed, step=step)
+            tf.summary.scalar(f"{self._unit}_per_second", speed, step=step)
+            if self._row_length is not None:
+                tokens = speed * self._row_length
+                tf.summary.scalar("tokens_per_second", tokens, step=step)
         self._summary = _Means()
 
     def on_evaluation(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -123,8 +138,11 @@ class TrainingReporter:
         with self._eval_writer.as_default():
             for name, value in metrics.items():
                 tf.summary.scalar(name, value, step=step)
-        # `loss` is the release's mean over batches; `eval_loss`, over examples, first.
-        names = sorted(metrics.keys() - {"loss"}, key=lambda name: name != "eval_loss")
+        # Of a classifier, `loss` is the release's mean over batches; `eval_loss`, over
+        # examples, is the one to see.
+        hidden = {"loss"} if "eval_loss" in metrics else set()
+        losses = ("eval_loss", "loss")
+        names = sorted(metrics.keys() - hidden, key=lambda n: (n not in losses, n))
         shown = {f"validation {n.removeprefix('eval_')}": metrics[n] for n in names}
         if (
             self._epoch < len(self._epoch_ends)
@@ -146,10 +164,10 @@ class TrainingReporter:
         part = ""
         if start < self._first_step:
             part = f" (training: since step {self._first_step})"
+        name = self._name_of_epoch()
         logging.info(
-            "epoch %d/%d, step %d%s: %s",
-            self._epoch + 1,
-            len(self._epoch_ends),
+            "%sstep %d%s: %s",
+            name and f"{name}, ",
             step,
             part,
             _listed(shown),

@@ -165,11 +165,11 @@ def test_labels_that_cannot_be(left, capsys, labels):
 
 def test_an_unused_batch_size_does_not_matter(left, capsys, monkeypatch):
     """On several devices, that is; the check is asked with what is used."""
-    import bert_tf.tools.fine_tuning as fine_tuning
+    import bert_tf.tools.model_run as model_run
 
     asked = []
     monkeypatch.setattr(
-        fine_tuning,
+        model_run,
         "check_batch_size",
         lambda size, strategy, name: asked.append(name),
     )

@@ -1,0 +1,228 @@
+"""Where the records of files lie: checked once, so that any step can be found at once.
+
+A block is some records in a row of one file. Blocks are what the order of training is
+made of: to go on from a step takes no reading of what lies before it, and the place of
+a few records in a row is all that is kept in memory.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from bert_tf.data import metadata
+from bert_tf.data.record_files import find_files
+from bert_tf.errors import DataError
+
+# Records of a block: one read of about 100 KB at 128 pieces.
+BLOCK_SIZE = 128
+# The length of a record (8 bytes) and checksums of it and of the record (4 each).
+_HEADER, _FOOTER = 12, 4
+# A record is of pretraining data: no longer than this, even of 4096 pieces.
+_LONGEST_RECORD = 1 << 20
+_BUFFER = 1 << 17
+
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordIndex:
+    """The blocks of record files, in order.
+
+    Attributes:
+      paths: The files.
+      files: int32 `[n]`, each block's file, its place in `paths`.
+      offsets: int64 `[n]`, the byte that it begins at.
+      counts: int32 `[n]`, its records, 1 to `BLOCK_SIZE`.
+      corrupt: `(path, byte)` of each place where records were skipped.
+    """
+
+    paths: Sequence[str]
+    files: np.ndarray
+    offsets: np.ndarray
+    counts: np.ndarray
+    corrupt: Sequence[tuple[str, int]]
+
+    @property
+    def num_records(self) -> int:
+        """How many whole records there are."""
+        return int(self.counts.sum())
+
+    def read(self, blocks: tf.Tensor) -> tf.Tensor:
+        """Returns the serialized records of some blocks `[m]`, string `[n]`."""
+        files, offsets, counts = (
+            tf.gather(tf.constant(x), blocks)
+            for x in (self.files, self.offsets, self.counts)
+        )
+        paths = tf.gather(tf.constant(list(self.paths)), files)
+        dataset = tf.data.Dataset.from_tensor_slices(
+            (paths, offsets, tf.cast(counts, tf.int64))
+        )
+        dataset = dataset.flat_map(lambda path, at, n: _records_from(path, at).take(n))
+        longest = tf.maximum(tf.size(blocks, tf.int64), 1) * BLOCK_SIZE
+        return dataset.batch(longest).get_single_element()
+
+
+def index_files(
+    paths: Sequence[str], *, skip_corrupt: bool = False, at_most: int | None = None
+) -> RecordIndex:
+    """Reads all records of files once, checksums included, and notes where they lie.
+
+    Args:
+      paths: The files.
+      skip_corrupt: Whether to leave out what is damaged, instead of an error.
+      at_most: Stop reading when there are so many records; None to read all.
+
+    Raises:
+      DataError: A file is damaged, or there are no records.
+    """
+    blocks: list[tuple[int, int, int]] = []
+    corrupt: list[tuple[str, int]] = []
+    found = 0
+    for file, path in enumerate(paths):
+        for offset, count in _blocks(path, skip_corrupt, corrupt):
+            blocks.append((file, offset, count))
+            found += count
+            if at_most is not None and found >= at_most:
+                break
+        if at_most is not None and found >= at_most:
+            break
+    if not found:
+        raise DataError(
+            f"Expected records, found no whole one in {', '.join(paths)}; name files "
+            "that hold some."
+        )
+    files, offsets, counts = zip(*blocks, strict=True)
+    return RecordIndex(
+        list(paths),
+        np.array(files, np.int32),
+        np.array(offsets, np.int64),
+        np.array(counts, np.int32),
+        corrupt,
+    )
+
+
+def find_shards(patterns: Sequence[str]) -> list[str]:
+    """Returns the files that paths and globs name, none of a set of shards missing.
+
+    Raises:
+      DataError: There is none, or one of `NAME-00000-of-00004` and so on is missing, or
+        one that the `metadata.json` beside them lists.
+    """
+    paths = find_files(patterns)
+    there = set(paths)
+    for path in paths:
+        shard = _SHARD.search(path)
+        if shard is None:
+            continue
+        base, count = path[: shard.start()], int(shard[2])
+        for number in range(count):
+            other = f"{base}-{number:05d}-of-{count:05d}"
+            if other not in there and not tf.io.gfile.exists(other):
+                raise _missing(other, f"{path} is one of {count}")
+            there.add(other)  # asked for once
+    for folder in dict.fromkeys(map(os.path.dirname, paths)):
+        noted = metadata.read(folder)
+        for name in (noted or {}).get("settings", {}).get("files") or []:
+            path = os.path.join(folder, str(name))
+            if path not in there and not tf.io.gfile.exists(path):
+                note = os.path.join(folder, metadata.FILE_NAME)
+                raise _missing(path, f"{note} lists it")
+    return paths
+
+
+def _missing(path: str, why: str) -> DataError:
+    return DataError(
+        f"Expected all files of the records, found that {path} is missing ({why}); "
+        "restore it, or make the records again."
+    )
+
+
+def _blocks(
+    path: str, skip_corrupt: bool, corrupt: list[tuple[str, int]]
+) -> Iterator[tuple[int, int]]:
+    """Yields `(byte, records)` of each block; adds to `corrupt` what it skips."""
+    offset = 0
+    while True:
+        try:
+            for sizes in _sizes(path, offset).batch(BLOCK_SIZE).as_numpy_iterator():
+                yield offset, len(sizes)
+                offset += int(sizes.sum())
+            return
+        except tf.errors.DataLossError as error:
+            start = offset
+            whole = 0
+            try:
+                for size in _sizes(path, offset).as_numpy_iterator():
+                    whole += 1
+                    offset += int(size)
+            except tf.errors.DataLossError:
+                pass
+            if not skip_corrupt:
+                kind = "truncated" if "truncated" in error.message else "corrupt"
+                raise DataError(
+                    f"Expected whole TFRecords in {path}, found a {kind} one at byte "
+                    f"{offset}; make the file again, or go on without what is damaged "
+                    "with --skip_corrupt_records."
+                ) from error
+            if whole:
+                yield start, whole
+            corrupt.append((path, offset))
+            found = _next_record(path, offset)
+            if found is None:
+                return
+            offset = found
+
+
+def _records_from(path: str | tf.Tensor, offset: int | tf.Tensor) -> tf.data.Dataset:
+    """Returns a file's records from a byte on; inside a dataset's function only."""
+    return tf.data.experimental.from_variant(
+        tf.raw_ops.TFRecordDatasetV2(
+            filenames=[path],
+            compression_type="",
+            buffer_size=_BUFFER,
+            byte_offsets=[offset],
+        ),
+        tf.TensorSpec([], tf.string),
+    )
+
+
+def _sizes(path: str, offset: int) -> tf.data.Dataset:
+    """Returns the bytes that each record from a byte on takes in its file."""
+    start = tf.data.Dataset.from_tensors((path, tf.constant(offset, tf.int64)))
+    return start.flat_map(_records_from).map(
+        lambda record: tf.strings.length(record) + _HEADER + _FOOTER
+    )
+
+
+def _next_record(path: str, offset: int) -> int | None:
+    """Returns the byte of the first whole record behind a damaged one, if any."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        size = file.size()
+        file.seek(offset)
+        # Where its length says that it ends, or else where something can be a length.
+        content = file.read(2 * _LONGEST_RECORD)
+    for place in _places(content):
+        if offset + place < size and _is_record(path, offset + place):
+            return offset + place
+    return None
+
+
+def _places(content: bytes) -> Iterator[int]:
+    def length_at(place: int) -> int:
+        return int.from_bytes(content[place : place + 8], "little")
+
+    yield _HEADER + length_at(0) + _FOOTER
+    for place in range(1, len(content) - 8):
+        if 0 < length_at(place) <= _LONGEST_RECORD:
+            yield place
+
+
+def _is_record(path: str, offset: int) -> bool:
+    try:
+        return bool(list(_sizes(path, offset).take(1).as_numpy_iterator()))
+    except tf.errors.OpError:
+        return False

@@ -1,0 +1,343 @@
+"""One pretraining run: records, checks, training, evaluation."""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from bert_tf import checkpoint
+from bert_tf.config import BertConfig
+from bert_tf.data import record_files
+from bert_tf.data.dynamic_masking import DynamicMasking
+from bert_tf.data.pretraining_input import evaluation_batches, training_batches
+from bert_tf.data.record_index import RecordIndex, find_shards, index_files
+from bert_tf.errors import ConfigError
+from bert_tf.files import read_bytes
+from bert_tf.tasks.pretraining import PretrainingTask
+from bert_tf.tokenization import check_vocab
+from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
+from bert_tf.tools.pretraining_flags import PretrainingConfig
+from bert_tf.tools.result_files import write_results
+from bert_tf.tools.run_folder import RunFolder
+from bert_tf.training import memory
+from bert_tf.training.reporting import row_bar
+
+
+class Records:
+    """The record files of a training or an evaluation, checked.
+
+    Args:
+      flag: The flag that names them.
+      patterns: Its value.
+      config: The flags.
+      bert_config: The architecture.
+      at_most: How many records are needed; None for all.
+
+    Raises:
+      ConfigError, DataError: They are missing, damaged, or do not fit the flags.
+    """
+
+    def __init__(
+        self,
+        flag: str,
+        patterns: str,
+        config: PretrainingConfig,
+        bert_config: BertConfig,
+        at_most: int | None = None,
+    ):
+        paths = find_shards(patterns.split(","))
+        opened = record_files.open_files(paths)
+        self.paths, self.spec = paths, opened.spec
+        self._check_lengths(flag, config)
+        self._check_vocabulary(opened, config, bert_config)
+        start = time.monotonic()
+        self.index: RecordIndex = index_files(
+            paths, skip_corrupt=config.skip_corrupt_records, at_most=at_most
+        )
+        logging.info(
+            "--%s: %d records in %d files, read in %.1f s",
+            flag,
+            self.index.num_records,
+            len(paths),
+            time.monotonic() - start,
+        )
+        if self.index.corrupt:
+            listed = [f"{path} at byte {at}" for path, at in self.index.corrupt]
+            logging.warning(
+                "skipped corrupt records at %d places: %s%s",
+                len(listed),
+                ", ".join(listed[:3]),
+                ", ..." if len(listed) > 3 else "",
+            )
+
+    @property
+    def masked(self) -> bool:
+        """Whether they come with masks."""
+        return "masked_lm_positions" in self.spec
+
+    def note(self) -> dict[str, Any]:
+        """Returns what tells these records from others, wherever they lie."""
+        content = hashlib.sha256()
+        for path in self.paths:
+            size = tf.io.gfile.stat(path).length
+            content.update(f"{os.path.basename(path)}\0{size}\0".encode())
+        return {"count": self.index.num_records, "sha256": content.hexdigest()}
+
+    def _check_lengths(self, flag: str, config: PretrainingConfig) -> None:
+        found = {"max_seq_length": self.spec["input_ids"].shape[0]}
+        if self.masked and not config.dynamic_masking:
+            found["max_predictions_per_seq"] = self.spec["masked_lm_ids"].shape[0]
+        for name, value in found.items():
+            if value != getattr(config, name):
+                raise ConfigError(
+                    f"Expected records of --{name}={getattr(config, name)}, found "
+                    f"{value} in {self.paths[0]}; pass --{name}={value}, or name other "
+                    f"records as --{flag}."
+                )
+        if not self.masked and not config.dynamic_masking:
+            raise ConfigError(
+                f"Expected records with masks, found that {self.paths[0]} was made with "
+                "--unmasked; add --dynamic_masking, which draws them while training."
+            )
+
+    def _check_vocabulary(
+        self,
+        opened: record_files.RecordFiles,
+        config: PretrainingConfig,
+        bert_config: BertConfig,
+    ) -> None:
+        ours = None
+        if config.vocab_file:
+            ours = hashlib.sha256(read_bytes(config.vocab_file)).hexdigest()
+        for note, theirs in opened.vocabularies.items():
+            if ours is not None and ours != theirs["sha256"]:
+                raise ConfigError(
+                    f"Expected the --vocab_file that the records were made with, "
+                    f"{theirs['file']} as {note} says, found that {config.vocab_file} "
+                    "is another; pass that one."
+                )
+        for path in self.paths:
+            first = next(record_files.read_batches(path, self.spec), None)
+            if first is not None:
+                record_files.check_ids(
+                    first, bert_config.vocab_size, config.bert_config_file, path
+                )
+
+
+class PretrainingRun(ModelRun):
+    """A pretraining run in one output folder.
+
+    Everything that can be wrong with records, folder and checkpoint is found when it is
+    made, before anything is written.
+
+    Args:
+      config: The flags.
+    """
+
+    def __init__(self, config: PretrainingConfig):
+        self.config: PretrainingConfig = config
+        bert_config = read_bert_config(config.bert_config_file, config.max_seq_length)
+        self._masking: DynamicMasking | None = None
+        if config.vocab_file:
+            vocab = check_vocab(config.vocab_file, bert_config.vocab_size)
+            if config.dynamic_masking:
+                self._masking = DynamicMasking(
+                    vocab,
+                    config.max_predictions_per_seq,
+                    config.masked_lm_prob,
+                    config.masking,
+                )
+        folder = RunFolder(config.output_dir)
+        self._records: dict[str, Records] = {}
+        if config.do_train:
+            self._records["train"] = Records(
+                "input_file", config.input_file, config, bert_config
+            )
+        if config.do_eval:
+            self._records["eval"] = self._evaluation_records(bert_config)
+        super().__init__(
+            config,
+            bert_config,
+            PretrainingTask(
+                bert_config,
+                config.max_seq_length,
+                config.max_predictions_per_seq,
+                config.nsp,
+            ),
+            folder,
+            note=self._check_folder(folder, bert_config),
+            batch_sizes={
+                f"{name}_batch_size": getattr(config, f"{name}_batch_size")
+                for name in self._records
+            },
+            schedule=Schedule([config.num_train_steps], config.num_warmup_steps)
+            if config.do_train
+            else None,
+            # Without eval_steps, only after training.
+            evaluates=bool(config.do_eval and config.eval_steps),
+        )
+
+    def run(self) -> None:
+        """Does what the flags ask for, in the order of the release."""
+        config = self.config
+        tf.io.gfile.makedirs(config.output_dir)
+        if config.do_train:
+            self._describe(self.folder)
+            if not self.train():
+                return
+        if config.do_eval:
+            write_results(self.folder.path, self.evaluate())
+
+    # Before anything is written.
+
+    def _evaluation_records(self, bert_config: BertConfig) -> Records:
+        config = self.config
+        same = config.eval_input_file in (None, config.input_file)
+        if same and "train" in self._records:
+            return self._records["train"]
+        needed = config.max_eval_steps * config.eval_batch_size
+        flag = "input_file" if same else "eval_input_file"
+        return Records(
+            flag,
+            str(getattr(config, flag)),
+            config,
+            bert_config,
+            at_most=needed or None,
+        )
+
+    def _check_folder(
+        self, folder: RunFolder, bert_config: BertConfig
+    ) -> dict[str, Any]:
+        """Refuses a folder of another run; warns of what a resume will change.
+
+        Returns:
+          What a training run notes of itself.
+        """
+        model = {
+            "task_name": PretrainingTask.name,
+            "bert_config": bert_config.to_dict(),
+        }
+        folder.check(model)
+        if not self.config.do_train:
+            return model
+        config = self.config
+        order = {
+            name: getattr(config, name)
+            for name in (
+                "max_seq_length",
+                "max_predictions_per_seq",
+                "random_seed",
+                "train_batch_size",
+                "micro_batch_size",
+                "reduction",
+                "learning_rate",
+                "num_train_steps",
+                "num_warmup_steps",
+                "optimizer",
+                "nsp",
+                "precision",
+                "dynamic_masking",
+                "masking",
+                "masked_lm_prob",
+                "best_metric",
+            )
+        }
+        order["records"] = self._records["train"].note()
+        folder.warn(order)
+        return {**model, **order}
+
+    def _restore_initial(self) -> int:
+        config = self.config
+        if not config.init_optimizer:
+            return super()._restore_initial()
+        path = checkpoint.find_checkpoint(str(config.init_checkpoint))
+        report = self.load_with_slots(
+            path,
+            "--init_checkpoint with optimizer and step",
+            "leave out --init_optimizer to take its weights only",
+        )
+        step = checkpoint.CheckpointReader(path).step()
+        if step is None:
+            raise ConfigError(
+                f"Expected a checkpoint with global_step at --init_checkpoint={path}, "
+                "found none; leave out --init_optimizer to take its weights only."
+            )
+        logging.info("going on from step %d: %s", step, report)
+        return step
+
+    # While it runs.
+
+    def _optimizer_options(self) -> dict[str, Any]:
+        return {"optimizer": self.config.optimizer}
+
+    def _describe(self, folder: RunFolder) -> None:
+        folder.describe(self.note, self.config.bert_config_file, self.config.vocab_file)
+
+    def _workload(self) -> memory.Workload:
+        return memory.Workload(
+            self.bert_config,
+            rows=self.rows_per_device,
+            length=self.config.max_seq_length,
+            micro_batch_size=self.config.micro_batch_size,
+            precision=self.config.precision,
+            recompute=self.config.recompute,
+            num_predictions=self.config.max_predictions_per_seq,
+        )
+
+    def _training_batches(self) -> tf.data.Dataset:
+        records = self._records["train"]
+        return training_batches(
+            records.index,
+            records.spec,
+            batch_size=self.config.train_batch_size,
+            random_seed=self.config.random_seed,
+            start_step=self.step,
+            masking=self._masking,
+        )
+
+    def train(self) -> bool:
+        with _explained(self._records["train"]):
+            return super().train()
+
+    def _evaluate(self, check: Callable[[], None]) -> dict[str, Any]:
+        config, records = self.config, self._records["eval"]
+        batches = evaluation_batches(
+            records.index,
+            records.spec,
+            batch_size=config.eval_batch_size,
+            max_steps=config.max_eval_steps,
+            random_seed=config.random_seed,
+            # The records' own masks, where they have some: those of other models.
+            masking=None if records.masked else self._masking,
+        )
+        total = config.max_eval_steps * config.eval_batch_size
+        with row_bar("eval", total or records.index.num_records) as bar:
+
+            def on_progress(count: int) -> None:
+                bar.update(count)
+                check()
+
+            with _explained(records):
+                rows = self.trainer.predict(batches, on_progress)
+        return self.task.metrics(rows, config.eval_batch_size)
+
+
+@contextlib.contextmanager
+def _explained(records: Records) -> Iterator[None]:
+    """Says of an error in a record which file it is in.
+
+    Files may have changed since they were read, and only whoever reads a record finds
+    that it is not as long as the others.
+    """
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+        for path in records.paths:
+            for _ in record_files.read_batches(path, records.spec):
+                pass
+        raise error
