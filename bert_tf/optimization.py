@@ -1,4 +1,4 @@
-"""Google's optimizer: Adam with decoupled weight decay, and its learning rate."""
+"""Google's optimizers, Adam with decoupled weight decay and LAMB; their rate."""
 
 import dataclasses
 import re
@@ -8,6 +8,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from bert_tf.errors import ConfigError
 from bert_tf.naming import google_name
 
 _NO_DECAY = re.compile("LayerNorm|layer_norm|bias")
@@ -186,26 +187,13 @@ def _write(variable: keras.Variable, value: tf.Tensor) -> None:
     )
 
 
-@keras.saving.register_keras_serializable("bert_tf")
-class AdamWeightDecay(keras.optimizers.Optimizer):
-    """Adam without bias correction, decoupled weight decay, clipping by global norm.
+class _ClippedMoments(keras.optimizers.Optimizer):
+    """What `AdamWeightDecay` and `Lamb` share: all but how slots become an update.
 
-    `apply(grads, variables)` takes each replica's gradients, clips them and then
-    averages over the replicas: the order of the release on TPU. Slots are read and
-    written as `<name>/adam_m` and `<name>/adam_v`. Weights whose Google name holds
-    `LayerNorm`, `layer_norm` or `bias` do not decay.
-
-    Args:
-      learning_rate: A rate or a schedule.
-      weight_decay_rate: Share of the rate by which weights decay.
-      beta_1, beta_2, epsilon: As in Adam.
-      clip_norm: The most that the norm of all gradients may be.
-      dynamic_loss_scale: For training in float16: `loss_scale` is then a
-        `DynamicLossScale`, kept with the slots, and gradients of NaN, which
-        overflowed, change nothing.
-
-    Source: `AdamWeightDecayOptimizer` and `create_optimizer` in optimization.py.
+    Args: those of `AdamWeightDecay`.
     """
+
+    _default_name: str
 
     def __init__(
         self,
@@ -216,11 +204,13 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         epsilon: float = 1e-6,
         clip_norm: float = 1.0,
         dynamic_loss_scale: bool = False,
-        name: str = "adam_weight_decay",
+        name: str | None = None,
         **kwargs: Any,
     ):
         # Keras' own `weight_decay` and `global_clipnorm` mean other formulas.
-        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        super().__init__(
+            learning_rate=learning_rate, name=name or self._default_name, **kwargs
+        )
         self.weight_decay_rate = weight_decay_rate
         self.beta_1 = beta_1
         self.beta_2 = beta_2
@@ -296,9 +286,8 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         with tf.control_dependencies([gradient]):
             next_m = self.beta_1 * adam_m + (1.0 - self.beta_1) * gradient
             next_v = self.beta_2 * adam_v + (1.0 - self.beta_2) * tf.square(gradient)
-            update = next_m / (tf.sqrt(next_v) + self.epsilon)
-            if self.weight_decay_rate and not _NO_DECAY.search(self._names[index]):
-                update += self.weight_decay_rate * variable
+            decays = not _NO_DECAY.search(self._names[index])
+            update = self._update(next_m, next_v, variable, decays)
             update = tf.cast(learning_rate, variable.dtype) * update
             if self.dynamic_loss_scale:
                 overflowed = tf.math.is_nan(gradient)
@@ -308,6 +297,16 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
             self.assign_sub(variable, update)
             _write(adam_m, next_m)
             _write(adam_v, next_v)
+
+    def _update(self, next_m: Any, next_v: Any, variable: Any, decays: bool) -> Any:
+        """Returns what a weight loses at a rate of 1.
+
+        Args:
+          next_m, next_v: The slots as they are to be.
+          variable: The weight.
+          decays: Whether its name lets it decay.
+        """
+        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -323,24 +322,116 @@ class AdamWeightDecay(keras.optimizers.Optimizer):
         return config
 
 
+@keras.saving.register_keras_serializable("bert_tf")
+class AdamWeightDecay(_ClippedMoments):
+    """Adam without bias correction, decoupled weight decay, clipping by global norm.
+
+    `apply(grads, variables)` takes each replica's gradients, clips them and then
+    averages over the replicas: the order of the release on TPU. Slots are read and
+    written as `<name>/adam_m` and `<name>/adam_v`. Weights whose Google name holds
+    `LayerNorm`, `layer_norm` or `bias` do not decay.
+
+    Args:
+      learning_rate: A rate or a schedule.
+      weight_decay_rate: Share of the rate by which weights decay.
+      beta_1, beta_2, epsilon: As in Adam.
+      clip_norm: The most that the norm of all gradients may be.
+      dynamic_loss_scale: For training in float16: `loss_scale` is then a
+        `DynamicLossScale`, kept with the slots, and gradients of NaN, which
+        overflowed, change nothing.
+
+    Source: `AdamWeightDecayOptimizer` and `create_optimizer` in optimization.py.
+    """
+
+    _default_name = "adam_weight_decay"
+
+    def _update(self, next_m: Any, next_v: Any, variable: Any, decays: bool) -> Any:
+        update = next_m / (tf.sqrt(next_v) + self.epsilon)
+        if self.weight_decay_rate and decays:
+            update += self.weight_decay_rate * variable
+        return update
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class Lamb(_ClippedMoments):
+    """LAMB: Adam's update of each weight, made as long as the weight itself.
+
+    For batches of thousands of rows. The update is Adam's, bias correction included,
+    plus the decay, times the trust ratio: the norm of the weight over that of this
+    sum, or 1 where either norm is 0; the paper's phi is the identity. Weights that
+    do not decay (`LayerNorm`, `layer_norm`, `bias`) take no trust ratio either, as
+    in ALBERT's own training; the paper scales every layer. A step that overflowed in
+    float16 counts for the bias correction too.
+
+    Args: those of `AdamWeightDecay`. Gradients are clipped, and slots are named, as
+    there.
+
+    Source: Algorithm 2 of You et al., "Large Batch Optimization for Deep Learning"
+    (arXiv 1904.00962); for what is left out, `LAMBOptimizer` in lamb_optimizer.py of
+    google-research/albert, which corrects no bias.
+    """
+
+    _default_name = "lamb"
+
+    def _update(self, next_m: Any, next_v: Any, variable: Any, decays: bool) -> Any:
+        # In float32, 1 - 0.999 would have four digits left.
+        step = tf.cast(self.iterations.value, tf.float64) + 1.0
+        share_of_m, share_of_v = (
+            tf.cast(1.0 - tf.cast(beta, tf.float64) ** step, variable.dtype)
+            for beta in (self.beta_1, self.beta_2)
+        )
+        # The denominator takes both corrections, in its own buffer: a corrected slot
+        # would be one more tensor of the variable's size.
+        denominator = tf.sqrt(next_v) / tf.sqrt(share_of_v) + self.epsilon
+        update = next_m / (share_of_m * denominator)
+        if not decays:
+            return update
+        if self.weight_decay_rate:
+            update += self.weight_decay_rate * variable
+        weight_norm, update_norm = _norm(variable), _norm(update)
+        both = (weight_norm > 0.0) & (update_norm > 0.0)
+        return tf.where(both, weight_norm / update_norm, 1.0) * update
+
+
+def _norm(tensor: Any) -> tf.Tensor:
+    return tf.sqrt(2.0 * tf.nn.l2_loss(tensor))  # without a tensor of squares
+
+
+_OPTIMIZERS: dict[str, type[AdamWeightDecay] | type[Lamb]] = {
+    "adam_weight_decay": AdamWeightDecay,
+    "lamb": Lamb,
+}
+
+
 def create_optimizer(
     init_lr: float,
     num_train_steps: int,
     num_warmup_steps: int,
     dynamic_loss_scale: bool = False,
-) -> AdamWeightDecay:
-    """Returns Google's optimizer for a run of `num_train_steps`.
+    optimizer: str = "adam_weight_decay",
+) -> AdamWeightDecay | Lamb:
+    """Returns one of Google's optimizers for a run of `num_train_steps`.
 
     Args:
       init_lr: The peak of the learning rate.
       num_train_steps: Step at which the rate reaches 0.
       num_warmup_steps: Steps over which it climbs from 0.
       dynamic_loss_scale: Whether the model computes in float16.
+      optimizer: `adam_weight_decay`, the release's, or `lamb`, for large batches.
 
     Returns:
-      A Keras optimizer: `apply(grads, variables)`, or `compile(optimizer=...)`.
+      A Keras optimizer, `AdamWeightDecay` or `Lamb`: `apply(grads, variables)`, or
+      `compile(optimizer=...)`.
+
+    Raises:
+      ConfigError: There is no such optimizer.
     """
-    return AdamWeightDecay(
+    if optimizer not in _OPTIMIZERS:
+        raise ConfigError(
+            f"Expected one of the optimizers {', '.join(_OPTIMIZERS)}, got "
+            f"{optimizer!r}."
+        )
+    return _OPTIMIZERS[optimizer](
         WarmupLinearDecay(init_lr, num_train_steps, num_warmup_steps),
         dynamic_loss_scale=dynamic_loss_scale,
     )
