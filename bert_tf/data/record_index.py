@@ -148,7 +148,7 @@ def _blocks(
     offset = 0
     while True:
         try:
-            for sizes in _sizes(path, offset).batch(BLOCK_SIZE).as_numpy_iterator():
+            for sizes in _sizes(path, offset, BLOCK_SIZE):
                 yield offset, len(sizes)
                 offset += int(sizes.sum())
             return
@@ -156,9 +156,9 @@ def _blocks(
             start = offset
             whole = 0
             try:
-                for size in _sizes(path, offset).as_numpy_iterator():
+                for sizes in _sizes(path, offset, 1):
                     whole += 1
-                    offset += int(size)
+                    offset += int(sizes[0])
             except tf.errors.DataLossError:
                 pass
             if not skip_corrupt:
@@ -190,12 +190,13 @@ def _records_from(path: str | tf.Tensor, offset: int | tf.Tensor) -> tf.data.Dat
     )
 
 
-def _sizes(path: str, offset: int) -> tf.data.Dataset:
-    """Returns the bytes that each record from a byte on takes in its file."""
+def _sizes(path: str, offset: int, at_a_time: int) -> Iterator[np.ndarray]:
+    """Yields the bytes that records from a byte on take in their file, `[n]`."""
     start = tf.data.Dataset.from_tensors((path, tf.constant(offset, tf.int64)))
-    return start.flat_map(_records_from).map(
-        lambda record: tf.strings.length(record) + _HEADER + _FOOTER
-    )
+    records = start.flat_map(_records_from).batch(at_a_time)
+    # Per batch: a call for each record would take longer than to read it.
+    sizes = records.map(lambda rows: tf.strings.length(rows) + _HEADER + _FOOTER)
+    return sizes.as_numpy_iterator()
 
 
 def _next_record(path: str, offset: int) -> int | None:
@@ -223,6 +224,6 @@ def _places(content: bytes) -> Iterator[int]:
 
 def _is_record(path: str, offset: int) -> bool:
     try:
-        return bool(list(_sizes(path, offset).take(1).as_numpy_iterator()))
+        return next(_sizes(path, offset, 1), None) is not None
     except tf.errors.OpError:
         return False

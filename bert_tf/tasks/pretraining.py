@@ -114,7 +114,7 @@ class PretrainingTask(Task):
     def metrics(
         self, rows: dict[str, np.ndarray], batch_size: int
     ) -> dict[str, np.floating]:
-        """Returns the release's metrics: `loss` a mean over batches, the rest over rows.
+        """Returns the release's metrics: `loss` over batches, the rest over rows.
 
         Source: `metric_fn` in run_pretraining.py of google-research/bert, and
         TPUEstimator, which adds `loss`.

@@ -101,7 +101,7 @@ class Records:
                 )
         if not self.masked and not config.dynamic_masking:
             raise ConfigError(
-                f"Expected records with masks, found that {self.paths[0]} was made with "
+                f"Expected records with masks, found {self.paths[0]} made with "
                 "--unmasked; add --dynamic_masking, which draws them while training."
             )
 
