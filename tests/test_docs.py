@@ -8,6 +8,7 @@ from absl import flags
 from bert_tf.tools import (
     convert_checkpoint,
     create_pretraining_data,
+    fill_mask,
     inspect_records,
     plot,
     run_classifier,
@@ -56,6 +57,13 @@ def test_the_table_of_inspect_records_is_the_programs():
     assert table("inspect_records.md") == defaults(values)
 
 
+def test_the_table_of_fill_mask_is_the_programs():
+    values = flags.FlagValues()
+    for group in fill_mask.GROUPS:
+        group.define(values)
+    assert table("fill_mask.md") == defaults(values)
+
+
 def test_the_table_of_create_pretraining_data_is_the_programs():
     values = flags.FlagValues()
     for group in create_pretraining_data.GROUPS:
@@ -82,6 +90,7 @@ def test_the_docs_commands_parse():
         "convert_checkpoint": convert_checkpoint.GROUPS,
         "create_pretraining_data": create_pretraining_data.GROUPS,
         "inspect_records": inspect_records.GROUPS,
+        "fill_mask": fill_mask.GROUPS,
     }
     seen = set()
     for page, tool, arguments in commands():
@@ -90,9 +99,8 @@ def test_the_docs_commands_parse():
             rest = values([tool, *arguments])
         except flags.Error as error:
             raise AssertionError(f"{page}: {error}") from error
-        assert (len(rest) > 1) == (tool in ("plot", "inspect_records")), (
-            f"{page}: {rest}"
-        )
+        takes_others = tool in ("plot", "inspect_records", "fill_mask")
+        assert (len(rest) > 1) == takes_others, f"{page}: {rest}"
         seen.add(tool)
     assert seen == set(tools)
 

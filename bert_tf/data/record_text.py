@@ -65,17 +65,17 @@ def _wrapped(words: Sequence[str], width: int, start: str) -> Iterator[str]:
     """Yields lines, of which the first begins with `start` and the others below it."""
     line, used = start, len(start)
     for word in words:
-        columns = _columns(word)
-        if used > len(start) and used + columns > width:
+        taken = columns(word)
+        if used > len(start) and used + taken > width:
             yield line.rstrip()
             line, used = " " * len(start), len(start)
         line += f"{word} "
-        used += columns + 1
+        used += taken + 1
     if words:
         yield line.rstrip()
 
 
-def _columns(text: str) -> int:
+def columns(text: str) -> int:
     """Returns how many columns a text takes; East Asian characters take two."""
     return sum(
         not unicodedata.combining(char)

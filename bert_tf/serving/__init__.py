@@ -1,1 +1,1 @@
-"""SavedModels that take raw strings."""
+"""What uses a trained model: exports of it, and masks that it fills."""

@@ -108,6 +108,13 @@ def _is_for_the_user(error: Exception) -> bool:
     return isinstance(error, (*known, OSError))
 
 
+def print_lines(lines: Sequence[str]) -> None:
+    """Prints lines, with ? for what the terminal's encoding lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    text = "\n".join(lines).encode(encoding, "replace").decode(encoding)
+    print(text, flush=True)
+
+
 def _last_line(name: str, message: str) -> None:
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError
-from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.command_line import Group, print_lines, run_tool
 
 if TYPE_CHECKING:
     from bert_tf.data.record_files import RecordFiles
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         vocab_file = values.vocab_file or _named_vocab(files)
         vocab = _read_vocab(files, vocab_file, chosen=bool(values.vocab_file))
         summary = _read(files, vocab, vocab_file, values.num_records)
-        _print(summary_lines(summary, len(files.paths)))
+        print_lines(summary_lines(summary, len(files.paths)))
         _draw(summary, values.output)
 
     return run_tool(
@@ -136,12 +136,14 @@ def _read(
         for batch in read_batches(path, files.spec):
             check_ids(batch, len(vocab), vocab_file, path)
             if not summary and num_records:
-                _print([LEGEND, ""])
+                print_lines([LEGEND, ""])
             size = len(batch["input_ids"])
             for i in range(min(size, num_records - printed)):
                 row = {name: values[i] for name, values in batch.items()}
                 fact, *text = record_lines(row, pieces, width)
-                _print([f"{os.path.basename(path)} {first + i}: {fact}", *text, ""])
+                print_lines(
+                    [f"{os.path.basename(path)} {first + i}: {fact}", *text, ""]
+                )
                 printed += 1
             first += size
             counts = RecordSummary.of_batch(batch, vocab)
@@ -169,14 +171,7 @@ def _draw(summary: "RecordSummary", path: str) -> None:
     figure.savefig(image, format="png")
     tf.io.gfile.makedirs(os.path.dirname(path) or ".")
     write_file(path, image.getvalue())
-    _print([path])
-
-
-def _print(lines: Sequence[str]) -> None:
-    """Prints lines, with ? for what the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    text = "\n".join(lines).encode(encoding, "replace").decode(encoding)
-    print(text, flush=True)
+    print_lines([path])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ TOOLS = {
     "plot": "draw the training curves of runs as one picture",
     "create_pretraining_data": "make records for pretraining from plain text",
     "inspect_records": "show pretraining records as text, and what they amount to",
+    "fill_mask": "fill each [MASK] of a text with the likeliest pieces",
     "convert_checkpoint": "turn a Hugging Face BERT folder into Google's layout",
 }
 
