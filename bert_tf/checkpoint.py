@@ -336,12 +336,22 @@ def write_tensors(path: str, tensors: Mapping[str, Any]) -> None:
     # Sorted names give the byte order of TensorFlow's own Saver.
     names = sorted(tensors)
     staged = os.path.join(staging, base)
-    tf.raw_ops.SaveV2(
-        prefix=staged,
-        tensor_names=names,
-        shape_and_slices=[""] * len(names),
-        tensors=[tf.convert_to_tensor(tensors[name]) for name in names],
-    )
+    values = [tf.convert_to_tensor(tensors[name]) for name in names]
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=staged,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=values,
+        )
+    except tf.errors.OpError as error:
+        tf.io.gfile.rmtree(staging)
+        size = sum(value.dtype.size * value.shape.num_elements() for value in values)
+        raise CheckpointError(
+            f"Expected room for a checkpoint of {size / 1e6:.1f} MB at {path}, found "
+            f"that it cannot be written ({error.message.strip()}); checkpoints that "
+            "were there are whole: make room, and give the same command again."
+        ) from error
     # A checkpoint of the same name goes first: its index must not meet our data.
     _remove(folder, [base])
     files = tf.io.gfile.listdir(staging)

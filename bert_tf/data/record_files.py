@@ -55,29 +55,46 @@ def open_files(patterns: Sequence[str]) -> RecordFiles:
         of different lengths, or not what the `metadata.json` beside them says.
     """
     paths = find_files(patterns)
-    first: tuple[str, FeatureSpec] | None = None
-    for path in paths:
-        spec = read_spec(path)
-        if spec is None:
-            continue
-        if first is None:
-            first = path, spec
-        elif first[1] != spec:
-            raise DataError(
-                f"Expected records of {_lengths(first[1])} in all files, as in "
-                f"{first[0]}, found {_lengths(spec)} in {path}; name files of one kind."
-            )
-    if first is None:
+    specs = {path: spec for path in paths if (spec := read_spec(path)) is not None}
+    if not specs:
         raise DataError(
             f"Expected records, found none in {', '.join(paths)}; name files that "
             "hold some."
         )
+    spec = common_spec(specs)
+    return RecordFiles(paths, spec, noted_vocabularies(paths, spec))
+
+
+def common_spec(specs: Mapping[str, FeatureSpec]) -> FeatureSpec:
+    """Returns the features of files, by their paths, if all have the same.
+
+    Raises:
+      DataError: They have not.
+    """
+    (first, spec), *others = specs.items()
+    for path, other in others:
+        if other != spec:
+            raise DataError(
+                f"Expected records of {_lengths(spec)} in all files, as in {first}, "
+                f"found {_lengths(other)} in {path}; name files of one kind."
+            )
+    return spec
+
+
+def noted_vocabularies(
+    paths: Sequence[str], spec: FeatureSpec
+) -> dict[str, dict[str, str]]:
+    """Returns what `RecordFiles.vocabularies` is, of files that exist.
+
+    Raises:
+      DataError: A `metadata.json` is damaged, or about other records.
+    """
     vocabularies = {}
     for folder in dict.fromkeys(map(os.path.dirname, paths)):
         note = os.path.join(folder, metadata.FILE_NAME)
-        if vocabulary := _vocabulary(note, metadata.read(folder), first[1]):
+        if vocabulary := _vocabulary(note, metadata.read(folder), spec):
             vocabularies[note] = vocabulary
-    return RecordFiles(paths, first[1], vocabularies)
+    return vocabularies
 
 
 def find_files(patterns: Sequence[str]) -> list[str]:
@@ -112,14 +129,21 @@ def read_spec(path: str) -> FeatureSpec | None:
     Raises:
       DataError: The file is damaged or its first record is no pretraining data.
     """
-    with _errors_of(path):
+    with errors_of(path):
         first = [row.numpy() for row in tf.data.TFRecordDataset(path).take(1)]
-    if not first:
-        return None
+    return spec_of(first[0], path) if first else None
+
+
+def spec_of(record: bytes, path: str) -> FeatureSpec:
+    """Returns the features of a file's records by one of them, serialized.
+
+    Raises:
+      DataError: It is no pretraining data.
+    """
     found: dict[str, tuple[str, int]] = {}
     # What is no Example at all has no features either.
     with contextlib.suppress(DecodeError):
-        features = tf.train.Example.FromString(first[0]).features.feature
+        features = tf.train.Example.FromString(record).features.feature
         for name in sorted(features):
             kind = features[name].WhichOneof("kind")
             if kind:
@@ -164,23 +188,30 @@ def read_batches(path: str, spec: FeatureSpec) -> Iterator[dict[str, np.ndarray]
     dataset = dataset.map(
         lambda rows: parse_records(rows, spec), num_parallel_calls=tf.data.AUTOTUNE
     )
-    with _errors_of(path):
+    with errors_of(path):
         for batch in dataset.as_numpy_iterator():
             _check_values(batch, path)
             yield batch
 
 
 def check_ids(
-    batch: Mapping[str, np.ndarray], vocab_size: int, vocab_file: str, path: str
+    batch: Mapping[str, np.ndarray], vocab_size: int, owner: str, path: str
 ) -> None:
-    """Raises a DataError if ids occur that a vocabulary does not have."""
+    """Raises a DataError if ids occur that a vocabulary does not have.
+
+    Args:
+      batch: Features of records.
+      vocab_size: How many pieces there are.
+      owner: Whose vocabulary it is: its file, or that of the model's config.
+      path: The records' file.
+    """
     for name in ("input_ids", "masked_lm_ids"):
         for worst in (batch[name].min(), batch[name].max()) if name in batch else ():
             if not 0 <= worst < vocab_size:
                 raise DataError(
                     f"Expected ids from 0 to {vocab_size - 1}, the pieces of "
-                    f"{vocab_file}, found {worst} among the {name} of {path}; pass as "
-                    "--vocab_file the vocabulary that the records were made with."
+                    f"{owner}, found {worst} among the {name} of {path}; pass the one "
+                    "that the records were made for."
                 )
 
 
@@ -198,7 +229,7 @@ def _check_values(batch: Mapping[str, np.ndarray], path: str) -> None:
 
 
 @contextlib.contextmanager
-def _errors_of(path: str) -> Iterator[None]:
+def errors_of(path: str) -> Iterator[None]:
     """Says of TensorFlow's errors what they mean for the reader of a file."""
     try:
         yield

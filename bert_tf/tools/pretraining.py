@@ -1,10 +1,6 @@
 """One pretraining run: records, checks, training, evaluation."""
 
-import contextlib
-import hashlib
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -12,121 +8,18 @@ from absl import logging
 
 from bert_tf import checkpoint
 from bert_tf.config import BertConfig
-from bert_tf.data import record_files
 from bert_tf.data.dynamic_masking import DynamicMasking
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
-from bert_tf.data.record_index import RecordIndex, find_shards, index_files
 from bert_tf.errors import ConfigError
-from bert_tf.files import read_bytes
 from bert_tf.tasks.pretraining import PretrainingTask
 from bert_tf.tokenization import check_vocab
 from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
 from bert_tf.tools.pretraining_flags import PretrainingConfig
+from bert_tf.tools.pretraining_records import Records
 from bert_tf.tools.result_files import write_results
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.training import memory
 from bert_tf.training.reporting import row_bar
-
-
-class Records:
-    """The record files of a training or an evaluation, checked.
-
-    Args:
-      flag: The flag that names them.
-      patterns: Its value.
-      config: The flags.
-      bert_config: The architecture.
-      at_most: How many records are needed; None for all.
-
-    Raises:
-      ConfigError, DataError: They are missing, damaged, or do not fit the flags.
-    """
-
-    def __init__(
-        self,
-        flag: str,
-        patterns: str,
-        config: PretrainingConfig,
-        bert_config: BertConfig,
-        at_most: int | None = None,
-    ):
-        paths = find_shards(patterns.split(","))
-        opened = record_files.open_files(paths)
-        self.paths, self.spec = paths, opened.spec
-        self._check_lengths(flag, config)
-        self._check_vocabulary(opened, config, bert_config)
-        start = time.monotonic()
-        self.index: RecordIndex = index_files(
-            paths, skip_corrupt=config.skip_corrupt_records, at_most=at_most
-        )
-        logging.info(
-            "--%s: %d records in %d files, read in %.1f s",
-            flag,
-            self.index.num_records,
-            len(paths),
-            time.monotonic() - start,
-        )
-        if self.index.corrupt:
-            listed = [f"{path} at byte {at}" for path, at in self.index.corrupt]
-            logging.warning(
-                "skipped corrupt records at %d places: %s%s",
-                len(listed),
-                ", ".join(listed[:3]),
-                ", ..." if len(listed) > 3 else "",
-            )
-
-    @property
-    def masked(self) -> bool:
-        """Whether they come with masks."""
-        return "masked_lm_positions" in self.spec
-
-    def note(self) -> dict[str, Any]:
-        """Returns what tells these records from others, wherever they lie."""
-        content = hashlib.sha256()
-        for path in self.paths:
-            size = tf.io.gfile.stat(path).length
-            content.update(f"{os.path.basename(path)}\0{size}\0".encode())
-        return {"count": self.index.num_records, "sha256": content.hexdigest()}
-
-    def _check_lengths(self, flag: str, config: PretrainingConfig) -> None:
-        found = {"max_seq_length": self.spec["input_ids"].shape[0]}
-        if self.masked and not config.dynamic_masking:
-            found["max_predictions_per_seq"] = self.spec["masked_lm_ids"].shape[0]
-        for name, value in found.items():
-            if value != getattr(config, name):
-                raise ConfigError(
-                    f"Expected records of --{name}={getattr(config, name)}, found "
-                    f"{value} in {self.paths[0]}; pass --{name}={value}, or name other "
-                    f"records as --{flag}."
-                )
-        if not self.masked and not config.dynamic_masking:
-            raise ConfigError(
-                f"Expected records with masks, found {self.paths[0]} made with "
-                "--unmasked; add --dynamic_masking, which draws them while training."
-            )
-
-    def _check_vocabulary(
-        self,
-        opened: record_files.RecordFiles,
-        config: PretrainingConfig,
-        bert_config: BertConfig,
-    ) -> None:
-        ours = None
-        if config.vocab_file:
-            ours = hashlib.sha256(read_bytes(config.vocab_file)).hexdigest()
-        for note, theirs in opened.vocabularies.items():
-            if ours is not None and ours != theirs["sha256"]:
-                raise ConfigError(
-                    f"Expected the --vocab_file that the records were made with, "
-                    f"{theirs['file']} as {note} says, found that {config.vocab_file} "
-                    "is another; pass that one."
-                )
-        for path in self.paths:
-            first = next(record_files.read_batches(path, self.spec), None)
-            if first is not None:
-                record_files.check_ids(
-                    first, bert_config.vocab_size, config.bert_config_file, path
-                )
 
 
 class PretrainingRun(ModelRun):
@@ -160,6 +53,9 @@ class PretrainingRun(ModelRun):
             )
         if config.do_eval:
             self._records["eval"] = self._evaluation_records(bert_config)
+        self._vocab_file = config.vocab_file
+        for records in self._records.values():
+            self._vocab_file = self._vocab_file or records.vocab_file()
         super().__init__(
             config,
             bert_config,
@@ -188,7 +84,9 @@ class PretrainingRun(ModelRun):
         tf.io.gfile.makedirs(config.output_dir)
         if config.do_train:
             self._describe(self.folder)
-            if not self.train():
+            with self._records["train"].explained():
+                over = self.train()
+            if not over:
                 return
         if config.do_eval:
             write_results(self.folder.path, self.evaluate())
@@ -276,7 +174,7 @@ class PretrainingRun(ModelRun):
         return {"optimizer": self.config.optimizer}
 
     def _describe(self, folder: RunFolder) -> None:
-        folder.describe(self.note, self.config.bert_config_file, self.config.vocab_file)
+        folder.describe(self.note, self.config.bert_config_file, self._vocab_file)
 
     def _workload(self) -> memory.Workload:
         return memory.Workload(
@@ -300,10 +198,6 @@ class PretrainingRun(ModelRun):
             masking=self._masking,
         )
 
-    def train(self) -> bool:
-        with _explained(self._records["train"]):
-            return super().train()
-
     def _evaluate(self, check: Callable[[], None]) -> dict[str, Any]:
         config, records = self.config, self._records["eval"]
         batches = evaluation_batches(
@@ -322,22 +216,6 @@ class PretrainingRun(ModelRun):
                 bar.update(count)
                 check()
 
-            with _explained(records):
+            with records.explained():
                 rows = self.trainer.predict(batches, on_progress)
         return self.task.metrics(rows, config.eval_batch_size)
-
-
-@contextlib.contextmanager
-def _explained(records: Records) -> Iterator[None]:
-    """Says of an error in a record which file it is in.
-
-    Files may have changed since they were read, and only whoever reads a record finds
-    that it is not as long as the others.
-    """
-    try:
-        yield
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-        for path in records.paths:
-            for _ in record_files.read_batches(path, records.spec):
-                pass
-        raise error

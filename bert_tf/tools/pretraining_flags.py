@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from absl import flags
+from absl import flags, logging
 
 from bert_tf.data.pretraining_config import LONGEST_SEQUENCE, MASKINGS
 from bert_tf.errors import ConfigError
@@ -76,11 +76,12 @@ class PretrainingConfig(shared.TrainingConfig):
                 "Expected --do_eval beside --eval_input_file; add it, or leave that "
                 "out."
             )
-        if self.do_train and self.num_warmup_steps > self.num_train_steps:
-            raise ConfigError(
-                f"Expected --num_warmup_steps of at most --num_train_steps="
-                f"{self.num_train_steps}, got {self.num_warmup_steps}: the learning "
-                "rate would never reach its peak; lower it."
+        if self.do_train and self.num_warmup_steps >= self.num_train_steps:
+            logging.warning(
+                "--num_warmup_steps=%d is not less than --num_train_steps=%d: the "
+                "learning rate never reaches --learning_rate",
+                self.num_warmup_steps,
+                self.num_train_steps,
             )
 
 

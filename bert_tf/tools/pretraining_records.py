@@ -1,0 +1,163 @@
+"""The records that a pretraining run is given, checked against its flags."""
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from bert_tf.config import BertConfig
+from bert_tf.data import record_files
+from bert_tf.data.record_index import find_shards, index_files
+from bert_tf.data.records import FeatureSpec, parse_records
+from bert_tf.errors import ConfigError
+from bert_tf.files import read_bytes
+from bert_tf.tools.pretraining_flags import PretrainingConfig
+
+_PLACES_SHOWN = 3
+
+
+class Records:
+    """The record files of a training or an evaluation.
+
+    Args:
+      flag: The flag that names them.
+      patterns: Its value.
+      config: The flags.
+      bert_config: The architecture.
+      at_most: How many records are needed; None for all.
+
+    Attributes:
+      paths: The files.
+      index: Where their records lie.
+      spec: Their features.
+
+    Raises:
+      ConfigError, DataError: They are missing, damaged, or do not fit the flags.
+    """
+
+    def __init__(
+        self,
+        flag: str,
+        patterns: str,
+        config: PretrainingConfig,
+        bert_config: BertConfig,
+        at_most: int | None = None,
+    ):
+        self._vocab_size = bert_config.vocab_size
+        self._bert_config_file = config.bert_config_file
+        self.paths = find_shards(patterns.split(","))
+        start = time.monotonic()
+        self.index = index_files(
+            self.paths, skip_corrupt=config.skip_corrupt_records, at_most=at_most
+        )
+        logging.info(
+            "--%s: %d records in %d files, read in %.1f s",
+            flag,
+            self.index.num_records,
+            len(self.paths),
+            time.monotonic() - start,
+        )
+        if self.index.corrupt:
+            listed = [f"{path} at byte {at}" for path, at in self.index.corrupt]
+            logging.warning(
+                "skipped corrupt records at %d places: %s%s",
+                len(listed),
+                ", ".join(listed[:_PLACES_SHOWN]),
+                ", ..." if len(listed) > _PLACES_SHOWN else "",
+            )
+        first = dict(self._first_records())
+        self.spec: FeatureSpec = record_files.common_spec(
+            {
+                path: record_files.spec_of(records[0].numpy(), path)
+                for path, records in first.items()
+            }
+        )
+        self._check_lengths(flag, config)
+        self._vocabularies = record_files.noted_vocabularies(self.paths, self.spec)
+        if config.vocab_file:
+            self._check_vocabulary(config.vocab_file)
+        for path, records in first.items():
+            with record_files.errors_of(path):
+                batch = parse_records(records, self.spec)
+            self._check_ids({name: x.numpy() for name, x in batch.items()}, path)
+
+    @property
+    def masked(self) -> bool:
+        """Whether they come with masks."""
+        return "masked_lm_positions" in self.spec
+
+    def vocab_file(self) -> str | None:
+        """Returns the vocabulary that they say they were made with, if it is there."""
+        for noted in self._vocabularies.values():
+            path = noted["file"]
+            if tf.io.gfile.exists(path) and _sha256(path) == noted["sha256"]:
+                return path
+        return None
+
+    def note(self) -> dict[str, Any]:
+        """Returns what tells these records from others, wherever they lie."""
+        content = hashlib.sha256()
+        for path in self.paths:
+            size = tf.io.gfile.stat(path).length
+            content.update(f"{os.path.basename(path)}\0{size}\0".encode())
+        return {"count": self.index.num_records, "sha256": content.hexdigest()}
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Says of an error in a record which file it is in.
+
+        Only whoever reads a record to its end finds that it is not as the first ones;
+        and files may have changed since they were checked.
+        """
+        try:
+            yield
+        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
+            for path in self.paths:
+                for batch in record_files.read_batches(path, self.spec):
+                    self._check_ids(batch, path)
+            raise error
+
+    def _first_records(self) -> Iterator[tuple[str, tf.Tensor]]:
+        """Yields each file and its first records, serialized."""
+        files, blocks = np.unique(self.index.files, return_index=True)
+        for file, block in zip(files, blocks, strict=True):
+            yield self.paths[file], self.index.read(tf.constant([block]))
+
+    def _check_lengths(self, flag: str, config: PretrainingConfig) -> None:
+        found = {"max_seq_length": self.spec["input_ids"].shape[0]}
+        if self.masked and not config.dynamic_masking:
+            found["max_predictions_per_seq"] = self.spec["masked_lm_ids"].shape[0]
+        for name, value in found.items():
+            if value != getattr(config, name):
+                raise ConfigError(
+                    f"Expected records of --{name}={getattr(config, name)}, found "
+                    f"{value} in {self.paths[0]}; pass --{name}={value}, or name other "
+                    f"records as --{flag}."
+                )
+        if not self.masked and not config.dynamic_masking:
+            raise ConfigError(
+                f"Expected records with masks, found {self.paths[0]} made with "
+                "--unmasked; add --dynamic_masking, which draws them while training."
+            )
+
+    def _check_vocabulary(self, vocab_file: str) -> None:
+        for note, noted in self._vocabularies.items():
+            if noted["sha256"] != _sha256(vocab_file):
+                raise ConfigError(
+                    f"Expected the --vocab_file that the records were made with, "
+                    f"{noted['file']} as {note} says, found that {vocab_file} is "
+                    "another; pass that one."
+                )
+
+    def _check_ids(self, batch: dict[str, np.ndarray], path: str) -> None:
+        record_files.check_ids(batch, self._vocab_size, self._bert_config_file, path)
+
+
+def _sha256(path: str) -> str:
+    return hashlib.sha256(read_bytes(path)).hexdigest()
