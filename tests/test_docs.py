@@ -9,6 +9,7 @@ from bert_tf.tools import (
     convert_checkpoint,
     create_pretraining_data,
     inspect_records,
+    learn_vocabulary,
     plot,
     run_classifier,
     sweep,
@@ -63,6 +64,13 @@ def test_the_table_of_create_pretraining_data_is_the_programs():
     assert table("pretrain_data.md") == defaults(values)
 
 
+def test_the_table_of_learn_vocabulary_is_the_programs():
+    values = flags.FlagValues()
+    for group in learn_vocabulary.GROUPS:
+        group.define(values)
+    assert table("learn_vocabulary.md") == defaults(values)
+
+
 def commands():
     """Yields the `bert-tf` and `run_classifier.py` commands of all pages."""
     for page in PAGES:
@@ -82,6 +90,7 @@ def test_the_docs_commands_parse():
         "convert_checkpoint": convert_checkpoint.GROUPS,
         "create_pretraining_data": create_pretraining_data.GROUPS,
         "inspect_records": inspect_records.GROUPS,
+        "learn_vocabulary": learn_vocabulary.GROUPS,
     }
     seen = set()
     for page, tool, arguments in commands():

@@ -10,6 +10,7 @@ TOOLS = {
     "run_classifier": "fine-tune, evaluate, predict with and export a classifier",
     "sweep": "fine-tune once per point of a grid, and say which point is best",
     "plot": "draw the training curves of runs as one picture",
+    "learn_vocabulary": "learn a vocabulary from plain text, to pretrain from scratch",
     "create_pretraining_data": "make records for pretraining from plain text",
     "inspect_records": "show pretraining records as text, and what they amount to",
     "convert_checkpoint": "turn a Hugging Face BERT folder into Google's layout",
