@@ -10,6 +10,7 @@ from bert_tf.tools import (
     create_pretraining_data,
     fill_mask,
     inspect_records,
+    learn_vocabulary,
     plot,
     run_classifier,
     sweep,
@@ -71,6 +72,13 @@ def test_the_table_of_create_pretraining_data_is_the_programs():
     assert table("pretrain_data.md") == defaults(values)
 
 
+def test_the_table_of_learn_vocabulary_is_the_programs():
+    values = flags.FlagValues()
+    for group in learn_vocabulary.GROUPS:
+        group.define(values)
+    assert table("learn_vocabulary.md") == defaults(values)
+
+
 def commands():
     """Yields the `bert-tf` and `run_classifier.py` commands of all pages."""
     for page in PAGES:
@@ -91,6 +99,7 @@ def test_the_docs_commands_parse():
         "create_pretraining_data": create_pretraining_data.GROUPS,
         "inspect_records": inspect_records.GROUPS,
         "fill_mask": fill_mask.GROUPS,
+        "learn_vocabulary": learn_vocabulary.GROUPS,
     }
     seen = set()
     for page, tool, arguments in commands():

@@ -16,14 +16,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from bert_tf.data import text_files
 from bert_tf.data.draws import DOCUMENT, Texts
 from bert_tf.data.masking import CONTINUES
 from bert_tf.errors import DataError
 
-# What is read, tokenized and handed on at a time.
-_BLOCK_BYTES = 256 * 1024
-# Beyond these, a file is not text of the kind described above.
-_MAX_LINE_BYTES = 16 * 2**20
+# Beyond this, a file is not text of the kind described above.
 _MAX_DOCUMENT_BYTES = 64 * 2**20
 
 _FILES: dict[str, Any] = {
@@ -227,15 +225,10 @@ class _Source:
     def _file(self, number: int, path: str) -> Iterator[_Lines]:
         line = 1
         since_blank = 0
-        for block in _whole_lines(path):
-            _check_utf8(block, path, line)
+        for block in text_files.read_blocks(path):
             texts: list[bytes] = []
             begins: list[bool] = []
-            # As TensorFlow's readline does, which the release reads with.
-            lines = block.replace(b"\r", b"").split(b"\n")
-            if not lines[-1]:
-                lines.pop()
-            for text in lines:
+            for text in text_files.split_lines(block):
                 if _is_blank(text):
                     self._ended = True
                     since_blank = 0
@@ -256,42 +249,6 @@ class _Source:
                     "behind each document."
                 )
             yield _Lines(texts, begins, number, len(block))
-
-
-def _whole_lines(path: str) -> Iterator[bytes]:
-    """Yields a file in blocks that end where a line does."""
-    rest = b""
-    line = 1
-    with tf.io.gfile.GFile(path, "rb") as reader:
-        while chunk := reader.read(_BLOCK_BYTES):
-            end = chunk.rfind(b"\n") + 1
-            if not end:
-                rest += chunk
-                if len(rest) > _MAX_LINE_BYTES:
-                    raise DataError(
-                        f"Expected one sentence a line, found over "
-                        f"{_MAX_LINE_BYTES >> 20} MB without a line end from line "
-                        f"{line} of {path} on; check that it is a text file."
-                    )
-                continue
-            block, rest = rest + chunk[:end], chunk[end:]
-            line += block.count(b"\n")
-            yield block
-    if rest:
-        yield rest
-
-
-def _check_utf8(block: bytes, path: str, line: int) -> None:
-    try:
-        block.decode()
-    except UnicodeDecodeError as error:
-        line += block.count(b"\n", 0, error.start)
-        # What compressed files begin with.
-        compressed = block.startswith((b"\x1f\x8b", b"BZh", b"PK", b"\xfd7zXZ"))
-        raise DataError(
-            f"Expected UTF-8, found the byte 0x{block[error.start]:02x} in line {line} "
-            f"of {path}; {'unpack the file' if compressed else 'convert it to UTF-8'}."
-        ) from None
 
 
 def _is_blank(text: bytes) -> bool:

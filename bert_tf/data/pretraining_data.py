@@ -31,6 +31,7 @@ from bert_tf.data.instances import Instances, PlannedInstances, ReleaseInstances
 from bert_tf.data.masking import CONTINUES, Rules, make_rules
 from bert_tf.data.pretraining_config import PretrainingDataConfig
 from bert_tf.data.shards import Bar, write_shards
+from bert_tf.data.text_files import find_text_files
 from bert_tf.data.work_folder import work_folder
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import staging_path, write_local_file
@@ -148,21 +149,7 @@ def _load_vocab(config: PretrainingDataConfig) -> dict[str, int]:
 
 
 def _input_paths(config: PretrainingDataConfig) -> list[str]:
-    paths: list[str] = []
-    for pattern in config.input_file.split(","):
-        found = tf.io.gfile.glob(pattern)
-        if not found:
-            raise DataError(
-                f"Expected text files at {pattern}, found none; check --input_file."
-            )
-        # TensorFlow lists them in the folder's order, which differs between machines.
-        paths += sorted(found)
-    for path in paths:
-        if tf.io.gfile.isdir(path):
-            raise DataError(
-                f"Expected text files in --input_file, but {path} is a folder; name "
-                f"the files in it, as in {os.path.join(path, '*.txt')}."
-            )
+    paths = find_text_files(config.input_file)
     _check_apart(config, paths)
     return paths
 

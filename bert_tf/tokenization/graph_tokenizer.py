@@ -13,16 +13,13 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.tokenization import packing, rules
-from bert_tf.tokenization.graph_normalizer import GraphNormalizer
+from bert_tf.tokenization import packing
+from bert_tf.tokenization.graph_words import MAX_CHARS_PER_WORD, WordSplitter
 from bert_tf.tokenization.vocabulary import load_vocab
 
-_MAX_CHARS_PER_WORD = 200
 _MAX_BYTES_PER_PIECE = 256  # a limit of the WordPiece op
 
 _LONG_TEXT = ("truncate", "head_tail")
-
-_PLAIN = r"[\t\n\r -~]*"
 
 
 class GraphTokenizer(tf.Module):
@@ -60,14 +57,12 @@ class GraphTokenizer(tf.Module):
                 f"vocabulary."
             )
         self._vocab_file = vocab_file
-        self._do_lower_case = do_lower_case
-        self._standing_alone = f"[{rules.standing_alone()}]"
-        self._normalizer = GraphNormalizer(do_lower_case)
+        self._split_words = WordSplitter(do_lower_case)
         # Strings live on the host, so everything here does.
         with tf.init_scope(), tf.device("/CPU:0"):
             self._wordpiece = tf_text.FastWordpieceTokenizer(
                 _matchable_pieces(self.vocab, vocab_file),
-                max_bytes_per_word=4 * _MAX_CHARS_PER_WORD,
+                max_bytes_per_word=4 * MAX_CHARS_PER_WORD,
                 token_out_type=tf.int32,
                 unknown_token="[UNK]",
                 no_pretokenization=True,
@@ -227,35 +222,6 @@ class GraphTokenizer(tf.Module):
         special = self.vocab["[CLS]"], self.vocab["[SEP]"]
         return packing.arrange(extracts, *special, max_seq_length, pad_to_max)
 
-    def _split_words(self, strings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Splits texts into normalized words.
-
-        Returns:
-          string [w], the words of all texts in order, and int64 [n + 1], where the
-          words of each text begin.
-        """
-        # Plain ASCII needs no table, which halves the time for English.
-        is_plain = tf.strings.regex_full_match(strings, _PLAIN)
-        plain_rows = tf.where(is_plain)
-        other_rows = tf.where(~is_plain)
-        texts = strings
-        if self._do_lower_case:
-            texts = tf.tensor_scatter_nd_update(
-                texts, plain_rows, tf.strings.lower(tf.gather_nd(strings, plain_rows))
-            )
-        texts = tf.tensor_scatter_nd_update(
-            texts, other_rows, self._normalizer(tf.gather_nd(strings, other_rows))
-        )
-        texts = tf.strings.regex_replace(texts, self._standing_alone, r" \0 ")
-        split = tf.raw_ops.StringSplitV2(input=texts, sep="")
-        words = tf.cond(
-            tf.reduce_any(tf.strings.length(split.values) > _MAX_CHARS_PER_WORD),
-            lambda: _replace_long_words(split.values),
-            lambda: split.values,
-        )
-        row = tf.range(tf.size(strings, out_type=tf.int64) + 1)
-        return words, tf.searchsorted(split.indices[:, 0], row, out_type=tf.int64)
-
 
 def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
     """Lists what the WordPiece op should match for each id.
@@ -267,7 +233,7 @@ def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
     pieces = [f"never {index}" for index in range(max(vocab.values()) + 1)]
     for piece, index in vocab.items():
         letters = piece.removeprefix("##")
-        if not letters or len(letters) > _MAX_CHARS_PER_WORD:
+        if not letters or len(letters) > MAX_CHARS_PER_WORD:
             continue
         if len(letters.encode()) > _MAX_BYTES_PER_PIECE:
             raise DataError(
@@ -299,9 +265,3 @@ def _check_rows(text_a: tf.Tensor, text_b: tf.Tensor) -> None:
     tf.debugging.assert_equal(
         tf.size(text_a), tf.size(text_b), "Expected as many second texts as first ones."
     )
-
-
-def _replace_long_words(words: tf.Tensor) -> tf.Tensor:
-    # The WordPiece op counts bytes; the release counts characters.
-    lengths = tf.strings.length(words, unit="UTF8_CHAR")
-    return tf.where(lengths > _MAX_CHARS_PER_WORD, "[UNK]", words)

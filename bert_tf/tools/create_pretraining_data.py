@@ -1,12 +1,10 @@
 """Makes records of masked sentence pairs from text, as the release's script does."""
 
-import contextlib
 import dataclasses
 import functools
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -20,9 +18,8 @@ from bert_tf.data.pretraining_config import (
 )
 from bert_tf.tools.command_line import Group, run_tool
 from bert_tf.tools.flags import require
+from bert_tf.tools.progress import progress_bar
 from bert_tf.tools.termination import Termination
-
-_SECONDS_BETWEEN_LINES = 30
 
 
 def _define_files(values: flags.FlagValues) -> None:
@@ -181,59 +178,6 @@ GROUPS = (
 )
 
 
-@contextlib.contextmanager
-def _bar(
-    termination: Termination, what: str, total: int, unit: str
-) -> Iterator[Callable[[int], None]]:
-    """Shows progress with rate and time left: a bar, or now and then a line."""
-    from tqdm import tqdm
-
-    is_terminal = sys.stderr.isatty()
-    with tqdm(
-        desc=what,
-        total=total,
-        unit=unit if unit == "B" else f" {unit}s",
-        unit_scale=True,
-        disable=not is_terminal,
-        dynamic_ncols=True,
-    ) as shown:
-        begun = last = time.monotonic()
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done, last
-            # A KeyboardInterrupt that came at any place could be lost in one that
-            # Python ignores.
-            if termination.requested:
-                raise KeyboardInterrupt
-            done += count
-            shown.update(count)
-            now = time.monotonic()
-            if not is_terminal and now - last > _SECONDS_BETWEEN_LINES:
-                last = now
-                rate = max(1.0, done / (now - begun))
-                _log(what, done, total, unit, rate)
-
-        yield advance
-        if not is_terminal and done:
-            _log(what, done, total, unit, done / (time.monotonic() - begun))
-
-
-def _log(what: str, done: int, total: int, unit: str, rate: float) -> None:
-    from absl import logging
-
-    scale, name = (1e6, "MB") if unit == "B" else (1, f"{unit}s")
-    logging.info(
-        "%s: %s of %s %s, %s a second, %.0f s left",
-        what,
-        f"{done / scale:,.0f}",
-        f"{total / scale:,.0f}",
-        name,
-        f"{rate / scale:,.1f}" if unit == "B" else f"{rate:,.0f}",
-        (total - done) / rate,
-    )
-
-
 def _report(made: dict[str, Any], config: PretrainingDataConfig) -> None:
     """Logs what was made, and warns of what is hardly meant."""
     from absl import logging
@@ -280,7 +224,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bert_tf.data.pretraining_data import create_pretraining_data
 
         with Termination(signal.SIGINT, signal.SIGTERM) as termination:
-            made = create_pretraining_data(config, functools.partial(_bar, termination))
+            made = create_pretraining_data(
+                config, functools.partial(progress_bar, termination)
+            )
         _report(made, config)
 
     return run_tool(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_tf.data import corpus
+from bert_tf.data import corpus, text_files
 from bert_tf.data.work_folder import work_folder
 from bert_tf.tools import create_pretraining_data
 from tests.programs import ROOT, run, start
@@ -106,7 +106,7 @@ def test_a_huge_file_without_a_blank_line(place, capsys, monkeypatch):
 
 
 def test_a_huge_file_without_a_line_end(place, capsys, monkeypatch):
-    monkeypatch.setattr(corpus, "_MAX_LINE_BYTES", 2**20)
+    monkeypatch.setattr(text_files, "_MAX_LINE_BYTES", 2**20)
     place.flags["input_file"] = place.write("dump.json", "[0, " * 400_000)
     assert_refused(place, capsys, "without a line end", "line 1", "dump.json")
 

@@ -1,0 +1,213 @@
+"""Learns a vocabulary from text, for a model that is to be pretrained from scratch."""
+
+import fnmatch
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags, logging
+
+from bert_tf.errors import ConfigError, DataError
+from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.flags import require
+from bert_tf.tools.progress import progress_bar
+from bert_tf.tools.termination import Termination
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from bert_tf.tokenization.learning import LearnedVocabulary
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "input_file",
+        None,
+        "Text files, or patterns such as texts/*.txt, with commas between.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "vocab_file",
+        None,
+        "The vocabulary file to write; there must be none of that name.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "vocab_size",
+        30522,
+        "How many pieces to write, special ones included: vocab_size of the model's "
+        "config.",
+        lower_bound=1,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "do_lower_case",
+        True,
+        "Lower-case the text and strip accents: for an uncased model.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "num_unused",
+        0,
+        "How many lines [unused0], [unused1], ... to put behind [PAD], to be replaced "
+        "by pieces of one's own later.",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "min_count",
+        10,
+        "How often a character or a longer piece must occur. Words with a rarer "
+        "character are unknown.",
+        lower_bound=1,
+        flag_values=values,
+    )
+
+
+GROUPS = (Group("Vocabulary", _define_flags),)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the tool with the given arguments, this process's if None."""
+
+    def learn(values: flags.FlagValues) -> None:
+        require(values, "input_file", "vocab_file")
+        begun = time.monotonic()
+        from bert_tf.data.text_files import find_text_files
+        from bert_tf.tokenization.learning import learn_vocabulary, unknown_share
+
+        _check_output(values.vocab_file, values.input_file)
+        paths = find_text_files(values.input_file)
+        word_counts = _count(paths, values.do_lower_case)
+        learned = learn_vocabulary(
+            word_counts, values.vocab_size, values.num_unused, values.min_count
+        )
+        unknown = unknown_share(word_counts, learned.pieces)
+        _write(values.vocab_file, learned.pieces)
+        _report(learned, unknown, values)
+        logging.info("%.0f s", time.monotonic() - begun)
+
+    return run_tool(
+        "learn_vocabulary",
+        "Learns a WordPiece vocabulary from plain text, whose words are split as the "
+        "tokenizers of this package split them.",
+        GROUPS,
+        learn,
+        argv,
+    )
+
+
+def _check_output(vocab_file: str, input_file: str) -> None:
+    """Raises a ConfigError if the vocabulary cannot or should not be written."""
+    import tensorflow as tf
+
+    if tf.io.gfile.isdir(vocab_file) or not os.path.basename(vocab_file):
+        raise ConfigError(
+            f"Expected a file's name in --vocab_file, but {vocab_file} is a folder; "
+            f"name a file, as in {os.path.join(vocab_file, 'vocab.txt')}."
+        )
+    if tf.io.gfile.exists(vocab_file):
+        raise ConfigError(
+            f"Expected no file yet at --vocab_file={vocab_file}, found one; name "
+            "another, or delete it if no model was trained with it."
+        )
+    if any(
+        fnmatch.fnmatch(os.path.abspath(vocab_file), os.path.abspath(pattern))
+        for pattern in input_file.split(",")
+    ):
+        raise ConfigError(
+            f"Expected --vocab_file elsewhere than where texts are read, but "
+            f"{vocab_file} would be taken for one of --input_file={input_file}; name "
+            "another."
+        )
+    if "://" in vocab_file:
+        return
+    folder = os.path.dirname(os.path.abspath(vocab_file))
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"Expected a place to write --vocab_file={vocab_file} to, but {folder} is "
+            "no folder that can be written to; name another."
+        )
+
+
+def _count(paths: Sequence[str], do_lower_case: bool) -> "Counter[str]":
+    """Counts the words of text files, and shows how far it has come."""
+    import tensorflow as tf
+
+    from bert_tf.data.text_files import read_blocks, split_lines
+    from bert_tf.tokenization.learning import count_words
+
+    lines = 0
+
+    def batches() -> Iterator[list[bytes]]:
+        for path in paths:
+            yield from map(split_lines, read_blocks(path))
+
+    size = sum(tf.io.gfile.stat(path).length for path in paths)
+    with (
+        Termination(signal.SIGINT, signal.SIGTERM) as termination,
+        progress_bar(termination, "texts", size, "B") as advance,
+    ):
+
+        def on_texts(count: int, length: int) -> None:
+            nonlocal lines
+            lines += count
+            advance(length + count)
+
+        word_counts = count_words(batches(), do_lower_case, on_texts)
+    if not word_counts:
+        raise DataError(
+            f"Expected text in {paths[0]}"
+            f"{' and the other files' if len(paths) > 1 else ''}, found no word; check "
+            "--input_file."
+        )
+    logging.info(
+        "%s lines, %s words, %s of them distinct",
+        f"{lines:,}",
+        f"{word_counts.total():,}",
+        f"{len(word_counts):,}",
+    )
+    return word_counts
+
+
+def _write(vocab_file: str, pieces: Sequence[str]) -> None:
+    import tensorflow as tf
+
+    from bert_tf.files import write_file
+
+    # Whoever interrupts now gets the file, not a part of it.
+    with Termination(signal.SIGINT, signal.SIGTERM):
+        if folder := os.path.dirname(vocab_file):
+            tf.io.gfile.makedirs(folder)
+        write_file(vocab_file, "".join(f"{piece}\n" for piece in pieces))
+
+
+def _report(
+    learned: "LearnedVocabulary", unknown: float, values: flags.FlagValues
+) -> None:
+    logging.info(
+        "%s pieces with %s characters (%s that occur less than %s times left out), "
+        "%.4f %% of the words unknown: %s",
+        f"{len(learned.pieces):,}",
+        f"{learned.characters:,}",
+        f"{learned.characters_left_out:,}",
+        f"{values.min_count:,}",
+        100 * unknown,
+        values.vocab_file,
+    )
+    if learned.filled:
+        logging.warning(
+            "%s of the pieces are [unusedN], as the text has no more that occur %s "
+            "times: take more text, or lower --vocab_size or --min_count.",
+            f"{learned.filled:,}",
+            f"{values.min_count:,}",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
