@@ -24,7 +24,8 @@ class TrainingReporter:
     A bar per epoch on a terminal, else a line now and then; then one line per epoch
     with the training means and, if it was evaluated, the validation's. The same
     numbers go to TensorBoard: `output_dir` for training, `output_dir/eval` for
-    validation. Where there is one epoch only, it is not spoken of.
+    validation. Where there is one epoch only, it is not spoken of, and what progress
+    shows are means since the line before.
 
     Args:
       output_dir: Where event files go.
@@ -63,7 +64,7 @@ class TrainingReporter:
         self._start_epoch()
 
     def _start_epoch(self) -> None:
-        self._means = _Means()
+        self._means = _Means()  # what is shown
         self._validation: dict[str, Any] = {}
         self._last_line = time.monotonic()
         if self._epoch == len(self._epoch_ends):
@@ -99,24 +100,35 @@ class TrainingReporter:
         for index in range(count):
             self._summary.add({n: x[index : index + 1] for n, x in scalars.items()})
             self._summarize(step - count + 1 + index, speed)
-        if self._bar.disable and time.monotonic() - self._last_line > _PLAIN_INTERVAL:
+        if time.monotonic() - self._last_line > _PLAIN_INTERVAL:
             self._last_line = time.monotonic()
-            end = self._epoch_ends[self._epoch]
-            left = (end - step) / self._means.steps_per_second()
-            name = self._name_of_epoch()
-            logging.info(
-                "%sstep %d of %d: loss %.4f, learning rate %.2e, %.0f %s/s, "
-                "%.0f s left%s",
-                name and f"{name}, ",
-                step,
-                end,
-                self._means.mean("loss"),
-                rate,
-                speed,
-                self._unit,
-                left,
-                name and " in this epoch",
-            )
+            if self._bar.disable:
+                self._log_progress(step, rate, speed)
+            if self._epoch_ends != [step] and len(self._epoch_ends) == 1:
+                self._means = _Means()
+
+    def _log_progress(self, step: int, rate: float, speed: float) -> None:
+        end = self._epoch_ends[self._epoch]
+        left = (end - step) / self._means.steps_per_second()
+        name = self._name_of_epoch()
+        logging.info(
+            "%sstep %d of %d: %s, learning rate %.2e, %.0f %s/s, %.0f s left%s",
+            name and f"{name}, ",
+            step,
+            end,
+            _listed(self._shown_means()),
+            rate,
+            speed,
+            self._unit,
+            left,
+            name and " in this epoch",
+        )
+
+    def _shown_means(self) -> dict[str, float]:
+        means = self._means.means()
+        for name in ("gradient_norm", "loss_scale"):  # for TensorBoard
+            means.pop(name, None)
+        return means
 
     def _summarize(self, step: int, speed: float) -> None:
         """Writes a point of TensorBoard's curves, if one is due at this step."""
@@ -156,9 +168,7 @@ class TrainingReporter:
     def on_epoch_end(self, step: int) -> None:
         """Ends the epoch's bar and prints its line."""
         self._bar.close()
-        means = self._means.means()
-        for name in ("gradient_norm", "loss_scale"):  # for TensorBoard
-            means.pop(name, None)
+        means = self._shown_means()
         shown = {f"train {name}": x for name, x in means.items()} | self._validation
         start = self._epoch_ends[self._epoch - 1] if self._epoch else 0
         part = ""
