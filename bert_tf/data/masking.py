@@ -47,7 +47,6 @@ def make_rules(
     masking: str,
 ) -> Rules:
     """Returns the rules that go with a vocabulary, piece -> id."""
-    shares = np.cumsum(_SPAN_P * (1 - _SPAN_P) ** np.arange(_LONGEST_SPAN))
     return Rules(
         max_seq_length,
         max_predictions_per_seq,
@@ -58,8 +57,14 @@ def make_rules(
         vocab["[SEP]"],
         vocab["[MASK]"],
         np.fromiter(vocab.values(), np.int64),
-        shares / shares[-1],
+        span_shares(),
     )
+
+
+def span_shares() -> np.ndarray:
+    """Returns the share of spans that have up to 1, 2, ... words, float64 [10]."""
+    shares = np.cumsum(_SPAN_P * (1 - _SPAN_P) ** np.arange(_LONGEST_SPAN))
+    return shares / shares[-1]
 
 
 @compiled
