@@ -22,6 +22,8 @@ from bert_tf.naming import by_google_name
 
 GLOBAL_STEP = "global_step"
 _SLOT = re.compile(r"/adam_[mv]$")
+# What a training run keeps besides; the last two are of float16.
+_STATE = (GLOBAL_STEP, "current_loss_scale", "good_steps")
 _ANY_FILE = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})$")
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _BLOCK = re.compile(r"^bert/encoder/(layer_\d+)/")
@@ -201,6 +203,11 @@ class CheckpointReader:
     def step(self) -> int | None:
         """Returns `global_step`; None where the checkpoint holds none."""
         return int(self.read(GLOBAL_STEP)) if GLOBAL_STEP in self.shapes else None
+
+
+def is_weight(name: str) -> bool:
+    """Returns whether a tensor of a checkpoint is no slot, step or loss scale."""
+    return not (_SLOT.search(name) or name in _STATE)
 
 
 def _first_line(error: Exception) -> str:

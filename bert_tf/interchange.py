@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from bert_tf.checkpoint import write_tensors
+from bert_tf.checkpoint import CheckpointReader, is_weight, write_tensors
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.modeling import BertModel
@@ -230,5 +230,46 @@ def convert_from_hugging_face(folder: str, output_dir: str) -> str:
     shutil.copyfile(paths["vocab.txt"], os.path.join(output_dir, "vocab.txt"))
     logging.info(
         "converted %d of %d tensors to %s", len(converted), len(tensors), prefix
+    )
+    return prefix
+
+
+def release_weights(folder: str, output_dir: str) -> str:
+    """Writes what a training run left as Google releases a model: weights alone.
+
+    Args:
+      folder: Holds checkpoints in Google's format, `bert_config.json`, `vocab.txt`: the
+        output folder of a run.
+      output_dir: Gets `bert_model.ckpt` with what the newest checkpoint holds besides
+        the optimizer's slots and the step, `bert_config.json`, `vocab.txt`.
+
+    Returns:
+      The prefix of the checkpoint.
+
+    Raises:
+      ConfigError, CheckpointError: A file is missing or damaged; nothing is written
+        then.
+    """
+    paths = [os.path.join(folder, name) for name in ("bert_config.json", "vocab.txt")]
+    for path in paths:
+        if not os.path.isfile(path):
+            raise CheckpointError(
+                f"Expected {os.path.basename(path)} in {folder}, found none; copy the "
+                "one that its checkpoints were trained with there."
+            )
+    config = BertConfig.from_json_file(paths[0])
+    check_vocab(paths[1], config.vocab_size)
+    reader = CheckpointReader(folder)
+    kept = {name: reader.read(name) for name in reader.shapes if is_weight(name)}
+    prefix = os.path.join(output_dir, "bert_model.ckpt")
+    write_tensors(prefix, kept)
+    for path in paths:
+        shutil.copy(path, output_dir)
+    logging.info(
+        "kept %d of %d tensors of %s in %s",
+        len(kept),
+        len(reader.shapes),
+        reader.prefix,
+        prefix,
     )
     return prefix

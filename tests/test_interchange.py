@@ -2,11 +2,13 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
+import tensorflow as tf
 
 from bert_tf.checkpoint import load_checkpoint
 from bert_tf.config import BertConfig
@@ -313,6 +315,31 @@ def test_the_command_converts(folder, tmp_path):
         for target in ("new", "empty"):
             copy = tmp_path / target / path.name
             assert copy.read_bytes() == path.read_bytes(), copy
+
+
+def test_a_runs_weights_as_google_releases_them(tmp_path, testdata):
+    """What Google's scripts read into a model of the same graph, and no more."""
+    source = tmp_path / "run"
+    source.mkdir()
+    for suffix in (".index", ".data-00000-of-00001"):
+        shutil.copy(testdata / f"trained.ckpt{suffix}", source / f"m.ckpt-8{suffix}")
+    (source / "checkpoint").write_text('model_checkpoint_path: "m.ckpt-8"\n')
+    arguments = (f"--input={source}", f"--output_dir={tmp_path / 'google'}")
+    assert convert("--from=google", *arguments) == 1  # neither config nor vocabulary
+    shutil.copy(testdata / "bert_config.json", source)
+    shutil.copy(testdata / "vocab_uncased.txt", source / "vocab.txt")
+    assert not (tmp_path / "google").exists()
+    assert convert("--from=google", *arguments) == 0
+    found = tf.train.load_checkpoint(str(tmp_path / "google" / "bert_model.ckpt"))
+    trained = tf.train.load_checkpoint(str(testdata / "trained.ckpt"))
+    initial = tf.train.load_checkpoint(str(testdata / "bert_model.ckpt"))
+    names = initial.get_variable_to_shape_map().keys()
+    assert found.get_variable_to_shape_map().keys() == names
+    for name in names:
+        np.testing.assert_array_equal(found.get_tensor(name), trained.get_tensor(name))
+    for name in ("bert_config.json", "vocab.txt"):
+        written = (tmp_path / "google" / name).read_bytes()
+        assert written == (source / name).read_bytes()
 
 
 @pytest.mark.parametrize("case", ["full", "file", "no_input", "no_folder", "damaged"])

@@ -1,4 +1,4 @@
-"""Turns a Hugging Face BERT folder into Google's layout."""
+"""Turns a Hugging Face folder, or a training run's, into what Google releases."""
 
 import os
 import sys
@@ -15,15 +15,17 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "from",
         "huggingface",
-        ["huggingface"],
-        "What the input is.",
+        ["huggingface", "google"],
+        "What the input is: google for the output folder of a training run, whose "
+        "weights are taken without the optimizer's slots.",
         flag_values=values,
     )
     flags.DEFINE_enum("to", "google", ["google"], "What to write.", flag_values=values)
     flags.DEFINE_string(
         "input",
         None,
-        "Folder with config.json, model.safetensors and vocab.txt.",
+        "Folder with config.json, model.safetensors, vocab.txt; or with checkpoints, "
+        "bert_config.json and vocab.txt.",
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -40,7 +42,7 @@ GROUPS = (Group("Files", _define_flags),)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the tool with the given arguments, this process's if None."""
 
-    def convert(values: flags.FlagValues) -> None:
+    def run(values: flags.FlagValues) -> None:
         require(values, "input", "output_dir")
         source, target = values.input, values.output_dir
         if not os.path.isdir(source):
@@ -52,16 +54,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"Expected a new or empty folder at --output_dir={target}, found files "
                 "in it; name another."
             )
-        from bert_tf.interchange import convert_from_hugging_face
+        from bert_tf import interchange
 
-        convert_from_hugging_face(source, target)
+        convert = {
+            "huggingface": interchange.convert_from_hugging_face,
+            "google": interchange.release_weights,
+        }[values["from"].value]
+        convert(source, target)
 
     return run_tool(
         "convert_checkpoint",
-        "Turns the encoder of a Hugging Face BERT folder into Google's checkpoint, "
-        "config and vocabulary.",
+        "Turns the encoder of a Hugging Face BERT folder, or what a training run left, "
+        "into Google's checkpoint, config and vocabulary.",
         GROUPS,
-        convert,
+        run,
         argv,
     )
 

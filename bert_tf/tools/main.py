@@ -15,7 +15,7 @@ TOOLS = {
     "create_pretraining_data": "make records for pretraining from plain text",
     "inspect_records": "show pretraining records as text, and what they amount to",
     "fill_mask": "fill each [MASK] of a text with the likeliest pieces",
-    "convert_checkpoint": "turn a Hugging Face BERT folder into Google's layout",
+    "convert_checkpoint": "turn a Hugging Face or a run's folder into Google's layout",
 }
 
 
