@@ -1,5 +1,6 @@
 """One pretraining run: records, checks, training, evaluation."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from bert_tf.config import BertConfig
 from bert_tf.data.dynamic_masking import DynamicMasking
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
 from bert_tf.errors import ConfigError
+from bert_tf.files import read_bytes
 from bert_tf.tasks.pretraining import PretrainingTask
 from bert_tf.tokenization import check_vocab
 from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
@@ -54,8 +56,8 @@ class PretrainingRun(ModelRun):
         if config.do_eval:
             self._records["eval"] = self._evaluation_records(bert_config)
         self._vocab_file = config.vocab_file
-        for records in self._records.values():
-            self._vocab_file = self._vocab_file or records.vocab_file()
+        if self._vocab_file is None:
+            self._vocab_file = self._noted_vocab_file(bert_config)
         super().__init__(
             config,
             bert_config,
@@ -93,6 +95,14 @@ class PretrainingRun(ModelRun):
 
     # Before anything is written.
 
+    def _noted_vocab_file(self, bert_config: BertConfig) -> str | None:
+        """Returns the vocabulary that the records were made with, if it is there."""
+        noted = (records.vocab_file() for records in self._records.values())
+        vocab_file = next(filter(None, noted), None)
+        if vocab_file is not None:
+            check_vocab(vocab_file, bert_config.vocab_size)
+        return vocab_file
+
     def _evaluation_records(self, bert_config: BertConfig) -> Records:
         config = self.config
         same = config.eval_input_file in (None, config.input_file)
@@ -116,10 +126,13 @@ class PretrainingRun(ModelRun):
         Returns:
           What a training run notes of itself.
         """
-        model = {
+        model: dict[str, Any] = {
             "task_name": PretrainingTask.name,
             "bert_config": bert_config.to_dict(),
         }
+        if self._vocab_file is not None:
+            vocab = read_bytes(self._vocab_file)
+            model["vocab_sha256"] = hashlib.sha256(vocab).hexdigest()
         folder.check(model)
         if not self.config.do_train:
             return model
