@@ -13,6 +13,7 @@ from bert_tf.tools import (
     learn_vocabulary,
     plot,
     run_classifier,
+    run_pretraining,
     sweep,
 )
 from bert_tf.tools.command_line import all_flags
@@ -79,8 +80,15 @@ def test_the_table_of_learn_vocabulary_is_the_programs():
     assert table("learn_vocabulary.md") == defaults(values)
 
 
+def test_the_tables_of_run_pretraining_are_the_programs():
+    values = flags.FlagValues()
+    for group in run_pretraining.GROUPS:
+        group.define(values)
+    assert table("pretrain.md") == defaults(values)
+
+
 def commands():
-    """Yields the `bert-tf` and `run_classifier.py` commands of all pages."""
+    """Yields the commands of `bert-tf` and of the release's scripts of all pages."""
     for page in PAGES:
         text = page.read_text().replace("\\\n", " ")
         for block in re.findall(r"```sh\n(.*?)```", text, re.S):
@@ -93,6 +101,7 @@ def commands():
 def test_the_docs_commands_parse():
     tools = {
         "run_classifier": run_classifier.GROUPS,
+        "run_pretraining": run_pretraining.GROUPS,
         "sweep": sweep.GROUPS,
         "plot": plot.GROUPS,
         "convert_checkpoint": convert_checkpoint.GROUPS,

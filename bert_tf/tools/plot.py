@@ -40,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     return run_tool(
         "plot",
-        "Draws what runs of run_classifier logged for TensorBoard: a panel each for "
-        "loss, metrics, learning rate, gradient norm and speed, a colour for each run.",
+        "Draws what training runs logged for TensorBoard: a panel each for loss, "
+        "metrics, learning rate, gradient norm and speed, a colour for each run.",
         GROUPS,
         plot,
         argv,

@@ -167,17 +167,24 @@ class PretrainingRun(ModelRun):
         if not config.init_optimizer:
             return super()._restore_initial()
         path = checkpoint.find_checkpoint(str(config.init_checkpoint))
-        report = self.load_with_slots(
-            path,
-            "--init_checkpoint with optimizer and step",
-            "leave out --init_optimizer to take its weights only",
-        )
         step = checkpoint.CheckpointReader(path).step()
         if step is None:
             raise ConfigError(
                 f"Expected a checkpoint with global_step at --init_checkpoint={path}, "
                 "found none; leave out --init_optimizer to take its weights only."
             )
+        if step >= config.num_train_steps:
+            raise ConfigError(
+                f"Expected --num_train_steps of more than {step}, the step of "
+                f"--init_checkpoint={path}, got {config.num_train_steps}: with "
+                "--init_optimizer it is the last step of the whole training; raise it, "
+                "or leave out --init_optimizer to take the weights only."
+            )
+        report = self.load_with_slots(
+            path,
+            "--init_checkpoint with optimizer and step",
+            "leave out --init_optimizer to take its weights only",
+        )
         logging.info("going on from step %d: %s", step, report)
         return step
 
