@@ -114,8 +114,6 @@ class FineTuningRun(ModelRun):
         """Does what the flags ask for, in the order of the release."""
         config = self.config
         tf.io.gfile.makedirs(config.output_dir)
-        if config.do_train:
-            self._describe(self.folder)
         if "eval" in self.examples:
             self._write_records("eval", config.eval_batch_size)
         if not self.train():

@@ -129,7 +129,7 @@ def define_training_flags(values: flags.FlagValues) -> None:
 
 def define_evaluation_flags(values: flags.FlagValues) -> None:
     """Flags about evaluating while training."""
-    shared.define_evaluation_flags(values, "after each epoch")
+    shared.define_evaluation_flags(values, "after each epoch", "eval_accuracy")
 
 
 def define_memory_flags(values: flags.FlagValues) -> None:

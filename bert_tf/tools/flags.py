@@ -167,7 +167,7 @@ class TrainingConfig:
         if self.early_stopping_patience and not self.best_metric:
             raise ConfigError(
                 "Expected --best_metric beside --early_stopping_patience, got none; "
-                "name what has to get better, for example eval_accuracy."
+                "name a metric of eval_results.txt, which has to get better."
             )
         if self.do_train and not self.do_eval:
             for name in ("eval_steps", "best_metric"):
@@ -296,12 +296,15 @@ def define_memory_flags(values: flags.FlagValues) -> None:
     )
 
 
-def define_evaluation_flags(values: flags.FlagValues, otherwise: str) -> None:
+def define_evaluation_flags(
+    values: flags.FlagValues, otherwise: str, metric: str
+) -> None:
     """Flags about evaluating while training.
 
     Args:
       values: Where to define them.
       otherwise: When the dev set is evaluated without `eval_steps`.
+      metric: One of `eval_results.txt`, as an example.
     """
     integer(
         values,
@@ -314,7 +317,7 @@ def define_evaluation_flags(values: flags.FlagValues, otherwise: str) -> None:
         values,
         "best_metric",
         None,
-        "A metric of eval_results.txt, such as eval_accuracy: the checkpoint that is "
+        f"A metric of eval_results.txt, such as {metric}: the checkpoint that is "
         "best by it is kept in OUTPUT_DIR/best, and is what is evaluated, predicted "
         "with and exported.",
     )

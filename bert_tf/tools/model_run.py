@@ -217,6 +217,7 @@ class ModelRun(abc.ABC):
         if training is None:
             return True
         if not training.is_over():
+            self._describe(self.folder)
             batches = self._training_batches()
             work = self._workload()
             line, fits = memory.report(work, self._held)

@@ -11,7 +11,7 @@ from bert_tf import checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.data.dynamic_masking import DynamicMasking
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
-from bert_tf.errors import ConfigError
+from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import read_bytes
 from bert_tf.tasks.pretraining import PretrainingTask
 from bert_tf.tokenization import check_vocab
@@ -85,7 +85,6 @@ class PretrainingRun(ModelRun):
         config = self.config
         tf.io.gfile.makedirs(config.output_dir)
         if config.do_train:
-            self._describe(self.folder)
             with self._records["train"].explained():
                 over = self.train()
             if not over:
@@ -96,17 +95,27 @@ class PretrainingRun(ModelRun):
     # Before anything is written.
 
     def _noted_vocab_file(self, bert_config: BertConfig) -> str | None:
-        """Returns the vocabulary that the records were made with, if it is there."""
-        noted = (records.vocab_file() for records in self._records.values())
-        vocab_file = next(filter(None, noted), None)
-        if vocab_file is not None:
-            check_vocab(vocab_file, bert_config.vocab_size)
-        return vocab_file
+        """Returns the vocabulary of the records, if it is there and the model's."""
+        for records in self._records.values():
+            path = records.vocab_file()
+            if path is None:
+                continue
+            try:
+                check_vocab(path, bert_config.vocab_size)
+            except DataError as error:
+                logging.warning("the records' vocabulary is not used: %s", error)
+            else:
+                return path
+        return None
 
     def _evaluation_records(self, bert_config: BertConfig) -> Records:
         config = self.config
         same = config.eval_input_file in (None, config.input_file)
         if same and "train" in self._records:
+            logging.info(
+                "evaluation will be of the records trained on, as in the release; "
+                "--eval_input_file names others"
+            )
             return self._records["train"]
         needed = config.max_eval_steps * config.eval_batch_size
         flag = "input_file" if same else "eval_input_file"
@@ -133,6 +142,9 @@ class PretrainingRun(ModelRun):
         if self._vocab_file is not None:
             vocab = read_bytes(self._vocab_file)
             model["vocab_sha256"] = hashlib.sha256(vocab).hexdigest()
+        for records in self._records.values():
+            if records.do_lower_case is not None:
+                model["do_lower_case"] = records.do_lower_case
         folder.check(model)
         if not self.config.do_train:
             return model

@@ -206,4 +206,6 @@ def define_evaluation_flags(values: flags.FlagValues) -> None:
         "are fewer. 0 for every record once.",
         at_least=0,
     )
-    shared.define_evaluation_flags(values, "only after training, as in the release")
+    shared.define_evaluation_flags(
+        values, "only after training, as in the release", "masked_lm_loss"
+    )
