@@ -5,6 +5,7 @@ made of: to go on from a step takes no reading of what lies before it, and the p
 a few records in a row is all that is kept in memory.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -146,36 +147,41 @@ def _blocks(
     path: str, skip_corrupt: bool, corrupt: list[tuple[str, int]]
 ) -> Iterator[tuple[int, int]]:
     """Yields `(byte, records)` of each block; adds to `corrupt` what it skips."""
+    size = tf.io.gfile.stat(path).length
     offset = 0
-    while True:
+    while offset < size:
+        error: tf.errors.DataLossError | None = None
+        whole = 0
         try:
             for sizes in _sizes(path, offset, BLOCK_SIZE):
                 yield offset, len(sizes)
                 offset += int(sizes.sum())
-            return
-        except tf.errors.DataLossError as error:
+        except tf.errors.DataLossError as raised:
+            error = raised
             start = offset
-            whole = 0
-            try:
+            with contextlib.suppress(tf.errors.DataLossError):
                 for sizes in _sizes(path, offset, 1):
                     whole += 1
                     offset += int(sizes[0])
-            except tf.errors.DataLossError:
-                pass
-            if not skip_corrupt:
-                kind = "truncated" if "truncated" in error.message else "corrupt"
-                raise DataError(
-                    f"Expected whole, uncompressed TFRecords in {path}, found a {kind} "
-                    f"one at byte {offset}; make the file again, or go on without what "
-                    "is damaged with --skip_corrupt_records."
-                ) from error
-            if whole:
-                yield start, whole
-            corrupt.append((path, offset))
-            found = _next_record(path, offset)
-            if found is None:
-                return
-            offset = found
+        # To TensorFlow, a part of a header is the file's end.
+        if offset >= size:
+            return
+        if not skip_corrupt:
+            kind = "corrupt"
+            if error is None or "truncated" in error.message:
+                kind = "truncated"
+            raise DataError(
+                f"Expected whole, uncompressed TFRecords in {path}, found a {kind} "
+                f"one at byte {offset}; make the file again, or go on without what "
+                "is damaged with --skip_corrupt_records."
+            ) from error
+        if whole:
+            yield start, whole
+        corrupt.append((path, offset))
+        found = _next_record(path, offset)
+        if found is None:
+            return
+        offset = found
 
 
 def _records_from(path: str | tf.Tensor, offset: int | tf.Tensor) -> tf.data.Dataset:
@@ -221,7 +227,7 @@ def _next_record(path: str, offset: int) -> int | None:
 def _headers(content: np.ndarray) -> Iterator[tuple[int, int]]:
     """Yields `(place, length)` wherever there is a length and then its checksum."""
     count = max(0, len(content) - _HEADER + 1)
-    checksum = np.full(count, 0xFFFFFFFF, np.uint32)
+    checksum: np.ndarray = np.full(count, 0xFFFFFFFF, np.uint32)
     for byte in range(8):
         low = (checksum ^ content[byte : byte + count]) & 0xFF
         checksum = _CRC32C[low] ^ (checksum >> 8)
@@ -237,7 +243,7 @@ def _headers(content: np.ndarray) -> Iterator[tuple[int, int]]:
 
 
 def _crc32c_table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ np.where(table & 1, np.uint32(0x82F63B78), np.uint32(0))
     return table
