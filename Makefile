@@ -30,8 +30,10 @@ acceptance: $(STAMP)  ## check every measured promise and print a table
 demo: $(STAMP)  ## train, evaluate and use a small classifier on examples/topics
 	$(PY) examples/demo.py
 
-bench: $(STAMP)  ## time making pretraining data; needs BERT_TF_DATA
+bench: $(STAMP)  ## time making and reading pretraining data; needs BERT_TF_DATA
 	$(PY) -m benchmarks.pretraining_data $(BERT_TF_DATA)/text/english_novels.txt \
+		$(BERT_TF_DATA)/vocab/uncased_vocab.txt
+	$(PY) -m benchmarks.input_pipeline $(BERT_TF_DATA)/text/english_novels.txt \
 		$(BERT_TF_DATA)/vocab/uncased_vocab.txt
 
 bench-memory: $(STAMP)  ## measure peak memory against the estimate

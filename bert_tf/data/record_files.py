@@ -190,7 +190,7 @@ def read_batches(path: str, spec: FeatureSpec) -> Iterator[dict[str, np.ndarray]
     )
     with errors_of(path):
         for batch in dataset.as_numpy_iterator():
-            _check_values(batch, path)
+            check_values(batch, path)
             yield batch
 
 
@@ -215,7 +215,8 @@ def check_ids(
                 )
 
 
-def _check_values(batch: Mapping[str, np.ndarray], path: str) -> None:
+def check_values(batch: Mapping[str, np.ndarray], path: str) -> None:
+    """Raises a DataError if features of records hold what pretraining data cannot."""
     ends = dict.fromkeys(("input_mask", "segment_ids", "next_sentence_labels"), 2)
     if "input_ids" in batch:
         ends["masked_lm_positions"] = batch["input_ids"].shape[1]

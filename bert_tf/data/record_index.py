@@ -5,6 +5,7 @@ made of: to go on from a step takes no reading of what lies before it, and the p
 a few records in a row is all that is kept in memory.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -21,8 +22,7 @@ from bert_tf.errors import DataError
 BLOCK_SIZE = 128
 # The length of a record (8 bytes) and checksums of it and of the record (4 each).
 _HEADER, _FOOTER = 12, 4
-# A record is of pretraining data: no longer than this, even of 4096 pieces.
-_LONGEST_RECORD = 1 << 20
+# What is read at a time, in bytes.
 _BUFFER = 1 << 17
 
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
@@ -114,16 +114,18 @@ def find_shards(patterns: Sequence[str]) -> list[str]:
     """
     paths = find_files(patterns)
     there = set(paths)
-    for path in paths:
-        shard = _SHARD.search(path)
-        if shard is None:
-            continue
-        base, count = path[: shard.start()], int(shard[2])
+    # By what the names of a set have in common, so that each set is gone through once.
+    sets = {
+        (path[: shard.start()], int(shard[2])): path
+        for path in paths
+        if (shard := _SHARD.search(path))
+    }
+    for (base, count), path in sets.items():
         for number in range(count):
             other = f"{base}-{number:05d}-of-{count:05d}"
             if other not in there and not tf.io.gfile.exists(other):
                 raise _missing(other, f"{path} is one of {count}")
-            there.add(other)  # asked for once
+            there.add(other)
     for folder in dict.fromkeys(map(os.path.dirname, paths)):
         noted = metadata.read(folder)
         for name in (noted or {}).get("settings", {}).get("files") or []:
@@ -145,40 +147,48 @@ def _blocks(
     path: str, skip_corrupt: bool, corrupt: list[tuple[str, int]]
 ) -> Iterator[tuple[int, int]]:
     """Yields `(byte, records)` of each block; adds to `corrupt` what it skips."""
+    size = tf.io.gfile.stat(path).length
     offset = 0
-    while True:
+    while offset < size:
+        error: tf.errors.DataLossError | None = None
+        whole = 0
         try:
             for sizes in _sizes(path, offset, BLOCK_SIZE):
                 yield offset, len(sizes)
                 offset += int(sizes.sum())
-            return
-        except tf.errors.DataLossError as error:
+        except tf.errors.DataLossError as raised:
+            error = raised
             start = offset
-            whole = 0
-            try:
+            with contextlib.suppress(tf.errors.DataLossError):
                 for sizes in _sizes(path, offset, 1):
                     whole += 1
                     offset += int(sizes[0])
-            except tf.errors.DataLossError:
-                pass
-            if not skip_corrupt:
-                kind = "truncated" if "truncated" in error.message else "corrupt"
-                raise DataError(
-                    f"Expected whole TFRecords in {path}, found a {kind} one at byte "
-                    f"{offset}; make the file again, or go on without what is damaged "
-                    "with --skip_corrupt_records."
-                ) from error
-            if whole:
-                yield start, whole
-            corrupt.append((path, offset))
-            found = _next_record(path, offset)
-            if found is None:
-                return
-            offset = found
+        # To TensorFlow, a part of a header is the file's end.
+        if offset >= size:
+            return
+        if not skip_corrupt:
+            kind = "corrupt"
+            if error is None or "truncated" in error.message:
+                kind = "truncated"
+            raise DataError(
+                f"Expected whole, uncompressed TFRecords in {path}, found a {kind} "
+                f"one at byte {offset}; make the file again, or go on without what "
+                "is damaged with --skip_corrupt_records."
+            ) from error
+        if whole:
+            yield start, whole
+        corrupt.append((path, offset))
+        found = _next_record(path, offset)
+        if found is None:
+            return
+        offset = found
 
 
 def _records_from(path: str | tf.Tensor, offset: int | tf.Tensor) -> tf.data.Dataset:
-    """Returns a file's records from a byte on; inside a dataset's function only."""
+    """Returns a file's records from a byte on; inside a dataset's function only.
+
+    A dataset that is not made inside one is rebuilt without its `byte_offsets`.
+    """
     return tf.data.experimental.from_variant(
         tf.raw_ops.TFRecordDatasetV2(
             filenames=[path],
@@ -193,37 +203,57 @@ def _records_from(path: str | tf.Tensor, offset: int | tf.Tensor) -> tf.data.Dat
 def _sizes(path: str, offset: int, at_a_time: int) -> Iterator[np.ndarray]:
     """Yields the bytes that records from a byte on take in their file, `[n]`."""
     start = tf.data.Dataset.from_tensors((path, tf.constant(offset, tf.int64)))
-    records = start.flat_map(_records_from).batch(at_a_time)
-    # Per batch: a call for each record would take longer than to read it.
-    sizes = records.map(lambda rows: tf.strings.length(rows) + _HEADER + _FOOTER)
-    return sizes.as_numpy_iterator()
+    # Many at a time: to ask for a record takes longer than to read it.
+    batches = start.flat_map(_records_from).batch(at_a_time)
+    for records in batches.as_numpy_iterator():
+        yield np.fromiter(map(len, records), np.int64) + _HEADER + _FOOTER
 
 
 def _next_record(path: str, offset: int) -> int | None:
     """Returns the byte of the first whole record behind a damaged one, if any."""
     with tf.io.gfile.GFile(path, "rb") as file:
         size = file.size()
-        file.seek(offset)
-        # Where its length says that it ends, or else where something can be a length.
-        content = file.read(2 * _LONGEST_RECORD)
-    for place in _places(content):
-        if offset + place < size and _is_record(path, offset + place):
-            return offset + place
+        for first in range(offset + 1, size, _BUFFER):
+            file.seek(first)
+            content = file.read(_BUFFER + _HEADER - 1)
+            for place, length in _headers(np.frombuffer(content, np.uint8)):
+                start = first + place
+                end = start + _HEADER + length + _FOOTER
+                if end <= size and _is_record(path, start):
+                    return start
     return None
 
 
-def _places(content: bytes) -> Iterator[int]:
-    def length_at(place: int) -> int:
-        return int.from_bytes(content[place : place + 8], "little")
+def _headers(content: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yields `(place, length)` wherever there is a length and then its checksum."""
+    count = max(0, len(content) - _HEADER + 1)
+    checksum: np.ndarray = np.full(count, 0xFFFFFFFF, np.uint32)
+    for byte in range(8):
+        low = (checksum ^ content[byte : byte + count]) & 0xFF
+        checksum = _CRC32C[low] ^ (checksum >> 8)
+    checksum = ~checksum
+    # As TFRecords have it: rotated, plus a constant.
+    checksum = ((checksum >> 15) | (checksum << 17)) + np.uint32(0xA282EAD8)
+    stored = np.zeros(count, np.uint32)
+    for byte in range(4):
+        part = content[8 + byte : 8 + byte + count].astype(np.uint32)
+        stored |= part << (8 * byte)
+    for place in np.flatnonzero(checksum == stored).tolist():
+        yield place, int.from_bytes(content[place : place + 8].tobytes(), "little")
 
-    yield _HEADER + length_at(0) + _FOOTER
-    for place in range(1, len(content) - 8):
-        if 0 < length_at(place) <= _LONGEST_RECORD:
-            yield place
+
+def _crc32c_table() -> np.ndarray:
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = (table >> 1) ^ np.where(table & 1, np.uint32(0x82F63B78), np.uint32(0))
+    return table
+
+
+_CRC32C = _crc32c_table()
 
 
 def _is_record(path: str, offset: int) -> bool:
     try:
         return next(_sizes(path, offset, 1), None) is not None
-    except tf.errors.OpError:
+    except tf.errors.DataLossError:
         return False

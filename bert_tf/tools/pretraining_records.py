@@ -71,21 +71,18 @@ class Records:
                 ", ".join(listed[:_PLACES_SHOWN]),
                 ", ..." if len(listed) > _PLACES_SHOWN else "",
             )
-        first = dict(self._first_records())
+        _, first_blocks = np.unique(self.index.files, return_index=True)
         self.spec: FeatureSpec = record_files.common_spec(
             {
-                path: record_files.spec_of(records[0].numpy(), path)
-                for path, records in first.items()
+                path: record_files.spec_of(records[0], path)
+                for path, records in self._read(first_blocks)
             }
         )
         self._check_lengths(flag, config)
         self._vocabularies = record_files.noted_vocabularies(self.paths, self.spec)
         if config.vocab_file:
             self._check_vocabulary(config.vocab_file)
-        for path, records in first.items():
-            with record_files.errors_of(path):
-                batch = parse_records(records, self.spec)
-            self._check_ids({name: x.numpy() for name, x in batch.items()}, path)
+        self._check(first_blocks)
 
     @property
     def masked(self) -> bool:
@@ -118,16 +115,32 @@ class Records:
         try:
             yield
         except (tf.errors.InvalidArgumentError, tf.errors.DataLossError) as error:
-            for path in self.paths:
-                for batch in record_files.read_batches(path, self.spec):
-                    self._check_ids(batch, path)
+            # Not whole files: what was skipped is not what went wrong.
+            self._check(np.arange(len(self.index.files)))
             raise error
 
-    def _first_records(self) -> Iterator[tuple[str, tf.Tensor]]:
-        """Yields each file and its first records, serialized."""
-        files, blocks = np.unique(self.index.files, return_index=True)
-        for file, block in zip(files, blocks, strict=True):
-            yield self.paths[file], self.index.read(tf.constant([block]))
+    def _read(self, blocks: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Yields the file of each of some blocks, and its records, serialized `[n]`."""
+        dataset = tf.data.Dataset.from_tensor_slices(blocks).map(
+            lambda block: self.index.read(block[tf.newaxis])
+        )
+        found = dataset.as_numpy_iterator()
+        for block in blocks:
+            path = self.paths[self.index.files[block]]
+            with record_files.errors_of(path):
+                records = next(found)
+            yield path, records
+
+    def _check(self, blocks: np.ndarray) -> None:
+        """Raises a DataError if some blocks hold what a model cannot take."""
+        for path, records in self._read(blocks):
+            with record_files.errors_of(path):
+                parsed = parse_records(records, self.spec)
+            batch = {name: x.numpy() for name, x in parsed.items()}
+            record_files.check_values(batch, path)
+            record_files.check_ids(
+                batch, self._vocab_size, self._bert_config_file, path
+            )
 
     def _check_lengths(self, flag: str, config: PretrainingConfig) -> None:
         found = {"max_seq_length": self.spec["input_ids"].shape[0]}
@@ -154,9 +167,6 @@ class Records:
                     f"{noted['file']} as {note} says, found that {vocab_file} is "
                     "another; pass that one."
                 )
-
-    def _check_ids(self, batch: dict[str, np.ndarray], path: str) -> None:
-        record_files.check_ids(batch, self._vocab_size, self._bert_config_file, path)
 
 
 def _sha256(path: str) -> str:
