@@ -35,13 +35,13 @@ class RecordFiles:
     Attributes:
       paths: At least one.
       spec: Their features.
-      vocabularies: By the path of a `metadata.json` beside the files, the file and
-        sha256 of the vocabulary that it names.
+      vocabularies: By the path of a `metadata.json` beside the files, what it says of
+        the vocabulary: `file`, `sha256`, and `do_lower_case` if it is noted.
     """
 
     paths: Sequence[str]
     spec: FeatureSpec
-    vocabularies: Mapping[str, Mapping[str, str]]
+    vocabularies: Mapping[str, Mapping[str, Any]]
 
 
 def open_files(patterns: Sequence[str]) -> RecordFiles:
@@ -83,7 +83,7 @@ def common_spec(specs: Mapping[str, FeatureSpec]) -> FeatureSpec:
 
 def noted_vocabularies(
     paths: Sequence[str], spec: FeatureSpec
-) -> dict[str, dict[str, str]]:
+) -> dict[str, dict[str, Any]]:
     """Returns what `RecordFiles.vocabularies` is, of files that exist.
 
     Raises:
@@ -209,8 +209,8 @@ def check_ids(
         for worst in (batch[name].min(), batch[name].max()) if name in batch else ():
             if not 0 <= worst < vocab_size:
                 raise DataError(
-                    f"Expected ids from 0 to {vocab_size - 1}, the pieces of "
-                    f"{owner}, found {worst} among the {name} of {path}; pass the one "
+                    f"Expected ids from 0 to {vocab_size - 1}, as {owner} has it, "
+                    f"found {worst} among the {name} of {path}; pass the one "
                     "that the records were made for."
                 )
 
@@ -258,7 +258,7 @@ def _lengths(spec: FeatureSpec) -> str:
 
 def _vocabulary(
     note: str, found: Mapping[str, Any] | None, spec: FeatureSpec
-) -> dict[str, str] | None:
+) -> dict[str, Any] | None:
     """Returns a note's vocabulary, once it agrees with the records' lengths."""
     if found is None:
         return None
@@ -270,7 +270,11 @@ def _vocabulary(
         else:
             predictions = int(settings["max_predictions_per_seq"])
             said = pretraining_features(length, predictions)
-        vocabulary = {key: str(settings["vocab"][key]) for key in ("file", "sha256")}
+        vocabulary: dict[str, Any] = {
+            "file": str(settings["vocab"]["file"]),
+            "sha256": str(settings["vocab"]["sha256"]),
+            "do_lower_case": settings.get("do_lower_case"),
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             "Expected the settings that create_pretraining_data writes in "

@@ -128,11 +128,18 @@ def find_shards(patterns: Sequence[str]) -> list[str]:
             there.add(other)
     for folder in dict.fromkeys(map(os.path.dirname, paths)):
         noted = metadata.read(folder)
-        for name in (noted or {}).get("settings", {}).get("files") or []:
+        if noted is None:
+            continue
+        note = os.path.join(folder, metadata.FILE_NAME)
+        for name in noted["settings"].get("files") or []:
             path = os.path.join(folder, str(name))
             if path not in there and not tf.io.gfile.exists(path):
-                note = os.path.join(folder, metadata.FILE_NAME)
                 raise _missing(path, f"{note} lists it")
+        if "counts" not in noted:
+            raise DataError(
+                f"Expected records that are all made, but {note} is of a run of "
+                "create_pretraining_data that did not end; give its command again."
+            )
     return paths
 
 
@@ -170,10 +177,15 @@ def _blocks(
             kind = "corrupt"
             if error is None or "truncated" in error.message:
                 kind = "truncated"
+            advice = (
+                "make the file again, or go on without what is damaged with "
+                "--skip_corrupt_records"
+            )
+            if offset == 0 and _next_record(path, offset) is None:
+                advice = "name files that create_pretraining_data made"
             raise DataError(
                 f"Expected whole, uncompressed TFRecords in {path}, found a {kind} "
-                f"one at byte {offset}; make the file again, or go on without what "
-                "is damaged with --skip_corrupt_records."
+                f"one at byte {offset}; {advice}."
             ) from error
         if whole:
             yield start, whole

@@ -134,7 +134,7 @@ def _read(
     for path in files.paths:
         first = 0
         for batch in read_batches(path, files.spec):
-            check_ids(batch, len(vocab), vocab_file, path)
+            check_ids(batch, len(vocab), f"--vocab_file={vocab_file}", path)
             if not summary and num_records:
                 print_lines([LEGEND, ""])
             size = len(batch["input_ids"])

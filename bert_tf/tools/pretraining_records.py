@@ -5,7 +5,6 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +19,7 @@ from bert_tf.files import read_bytes
 from bert_tf.tools.pretraining_flags import PretrainingConfig
 
 _PLACES_SHOWN = 3
+_DIGITS = 12  # of a hash: enough to tell folders apart
 
 
 class Records:
@@ -50,14 +50,15 @@ class Records:
         at_most: int | None = None,
     ):
         self._vocab_size = bert_config.vocab_size
-        self._bert_config_file = config.bert_config_file
-        self.paths = find_shards(patterns.split(","))
+        self._vocabulary = f"vocab_size in {config.bert_config_file}"
+        names = (name.strip() for name in patterns.split(","))
+        self.paths = find_shards([name for name in names if name] or [patterns])
         start = time.monotonic()
         self.index = index_files(
             self.paths, skip_corrupt=config.skip_corrupt_records, at_most=at_most
         )
         logging.info(
-            "--%s: %d records in %d files, read in %.1f s",
+            "--%s: %d records, files: %d, read in %.1f s",
             flag,
             self.index.num_records,
             len(self.paths),
@@ -66,7 +67,7 @@ class Records:
         if self.index.corrupt:
             listed = [f"{path} at byte {at}" for path, at in self.index.corrupt]
             logging.warning(
-                "skipped corrupt records at %d places: %s%s",
+                "places with corrupt records, which were skipped: %d (%s%s)",
                 len(listed),
                 ", ".join(listed[:_PLACES_SHOWN]),
                 ", ..." if len(listed) > _PLACES_SHOWN else "",
@@ -97,13 +98,20 @@ class Records:
                 return path
         return None
 
-    def note(self) -> dict[str, Any]:
+    @property
+    def do_lower_case(self) -> bool | None:
+        """Whether their text was lower-cased; None if that is not noted."""
+        noted = (each["do_lower_case"] for each in self._vocabularies.values())
+        return next((each for each in noted if each is not None), None)
+
+    def note(self) -> str:
         """Returns what tells these records from others, wherever they lie."""
         content = hashlib.sha256()
         for path in self.paths:
             size = tf.io.gfile.stat(path).length
             content.update(f"{os.path.basename(path)}\0{size}\0".encode())
-        return {"count": self.index.num_records, "sha256": content.hexdigest()}
+        digest = content.hexdigest()[:_DIGITS]
+        return f"{self.index.num_records} in {len(self.paths)} files ({digest})"
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
@@ -138,9 +146,7 @@ class Records:
                 parsed = parse_records(records, self.spec)
             batch = {name: x.numpy() for name, x in parsed.items()}
             record_files.check_values(batch, path)
-            record_files.check_ids(
-                batch, self._vocab_size, self._bert_config_file, path
-            )
+            record_files.check_ids(batch, self._vocab_size, self._vocabulary, path)
 
     def _check_lengths(self, flag: str, config: PretrainingConfig) -> None:
         found = {"max_seq_length": self.spec["input_ids"].shape[0]}
@@ -156,7 +162,7 @@ class Records:
         if not self.masked and not config.dynamic_masking:
             raise ConfigError(
                 f"Expected records with masks, found {self.paths[0]} made with "
-                "--unmasked; add --dynamic_masking, which draws them while training."
+                "--unmasked; add --dynamic_masking, which draws them."
             )
 
     def _check_vocabulary(self, vocab_file: str) -> None:

@@ -282,7 +282,8 @@ def test_every_file_of_a_set_has_to_be_there(tmp_path):
 def test_every_file_that_the_metadata_lists_has_to_be_there(tmp_path):
     for name in ("first", "second"):
         written(tmp_path / name, [b"record"])
-    metadata.write(str(tmp_path), {"settings": {"files": ["first", "second"]}})
+    noted = {"settings": {"files": ["first", "second"]}, "counts": {}}
+    metadata.write(str(tmp_path), noted)
     paths = [str(tmp_path / name) for name in ("first", "second")]
     # A glob of all that lies there does not mean metadata.json.
     assert find_shards([str(tmp_path / "*")]) == paths

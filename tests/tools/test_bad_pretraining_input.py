@@ -85,8 +85,8 @@ def test_damaged_records(flags, tmp_path, capsys, at):
     arguments = as_arguments({**flags, "skip_corrupt_records": "true"})
     assert run_pretraining.main(arguments) == 0
     log = capsys.readouterr().err
-    assert "109 records in 2 files" in log
-    assert f"skipped corrupt records at 1 places: {path} at byte {damaged}" in log
+    assert "109 records, files: 2" in log
+    assert f"were skipped: 1 ({path} at byte {damaged})" in log
 
 
 @pytest.mark.parametrize("how", ["name", "metadata"])
@@ -98,6 +98,15 @@ def test_a_missing_shard(flags, tmp_path, capsys, how):
         missing = tmp_path / "records-last"
         write_metadata(tmp_path, ["records-last"])
     refused(flags, capsys, f"{missing} is missing")
+
+
+def test_records_that_are_not_all_made(flags, tmp_path, capsys):
+    write_metadata(tmp_path, [])
+    note = tmp_path / "metadata.json"
+    values = json.loads(note.read_text())
+    del values["counts"]
+    note.write_text(json.dumps(values))
+    refused(flags, capsys, "all made", str(note), "did not end")
 
 
 def write_metadata(folder: Path, files: list[str], **changes) -> None:
@@ -200,7 +209,7 @@ def test_slots_that_are_not_there(flags, tmp_path, testdata, capsys):
     flags = write_small_pretraining(tmp_path, testdata)
     prefix = tmp_path / "bert_model.ckpt"
     flags |= {"init_optimizer": "true", "init_checkpoint": str(prefix)}
-    refused({**flags, "do_train": "true"}, capsys, "optimizer", str(prefix), "lacks")
+    refused({**flags, "do_train": "true"}, capsys, "global_step", str(prefix), "none")
 
 
 def test_a_folder_of_another_run(flags, tmp_path, testdata, capsys):
