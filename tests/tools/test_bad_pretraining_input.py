@@ -193,6 +193,7 @@ WRONG_FLAGS = [
         ["--best_metric", "masked_lm_accuracy"],
     ),
     ({"do_eval": "true", "do_train": "false"}, ["a checkpoint in", "found neither"]),
+    ({"use_tpu": "true", "tpu_name": "my-tpu"}, ["gs://", "--input_file"]),
     ({"micro_batch_size": "3"}, ["--micro_batch_size to divide"]),
 ]
 
