@@ -121,9 +121,16 @@ class TrainingConfig:
             if given:
                 logging.warning("%s ignored: --use_tpu is not set", ", ".join(given))
         elif self.tpu_name not in (None, "", "local") or self.master:
-            for name in ("output_dir", "init_checkpoint", "export_dir"):
+            # What the TPU's host reads and writes itself.
+            for name in (
+                "input_file",
+                "eval_input_file",
+                "output_dir",
+                "init_checkpoint",
+                "export_dir",
+            ):
                 path = getattr(self, name, None)
-                if path and "://" not in path:
+                if path and not all("://" in each for each in path.split(",")):
                     raise ConfigError(
                         f"Expected a remote path such as gs://BUCKET/... in --{name} "
                         f"for a remote TPU, got the local path {path}; copy it to a "

@@ -76,6 +76,11 @@ class PretrainingConfig(shared.TrainingConfig):
                 "Expected --do_eval beside --eval_input_file; add it, or leave that "
                 "out."
             )
+        if self.do_train and self.best_metric and not self.eval_steps:
+            raise ConfigError(
+                "Expected --eval_steps beside --best_metric, which is of evaluations "
+                "while training; add it, or leave out --best_metric."
+            )
         if self.do_train and self.num_warmup_steps >= self.num_train_steps:
             logging.warning(
                 "--num_warmup_steps=%d is not less than --num_train_steps=%d: the "

@@ -193,8 +193,16 @@ WRONG_FLAGS = [
     ({"init_optimizer": "true"}, ["--init_checkpoint", "--init_optimizer"]),
     ({"eval_input_file": "x"}, ["--do_eval beside --eval_input_file"]),
     ({"bert_config_file": "nowhere.json"}, ["--bert_config_file=nowhere.json"]),
-    ({"do_eval": "true", "best_metric": "f1"}, ["--best_metric", "masked_lm_accuracy"]),
+    (
+        {"do_eval": "true", "best_metric": "loss"},
+        ["--eval_steps beside --best_metric"],
+    ),
+    (
+        {"do_eval": "true", "eval_steps": "2", "best_metric": "f1"},
+        ["--best_metric", "masked_lm_accuracy"],
+    ),
     ({"do_eval": "true", "do_train": "false"}, ["a checkpoint in", "found neither"]),
+    ({"use_tpu": "true", "tpu_name": "my-tpu"}, ["gs://", "--input_file"]),
     ({"micro_batch_size": "3"}, ["--micro_batch_size to divide"]),
 ]
 
