@@ -83,7 +83,12 @@ def records_per_second(path: str, vocab: str, masking: str | None) -> dict[str, 
     draw = DynamicMasking(load_vocab(vocab), 20, masking=masking) if masking else None
     batches = iter(
         training_batches(
-            index, spec, batch_size=_BATCH_SIZE, random_seed=1, masking=draw
+            index,
+            spec,
+            batch_size=_BATCH_SIZE,
+            vocab_size=len(load_vocab(vocab)),
+            random_seed=1,
+            masking=draw,
         )
     )
     next(batches)

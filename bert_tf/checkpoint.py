@@ -6,6 +6,7 @@ prefix is the newest. Nothing else is stored, so Google's scripts and every conv
 made for them read what is written here.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -352,7 +353,8 @@ def write_tensors(path: str, tensors: Mapping[str, Any]) -> None:
             tensors=values,
         )
     except tf.errors.OpError as error:
-        tf.io.gfile.rmtree(staging)
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.rmtree(staging)
         size = sum(value.dtype.size * value.shape.num_elements() for value in values)
         raise CheckpointError(
             f"Expected room for a checkpoint of {size / 1e6:.1f} MB at {path}, found "

@@ -1,7 +1,7 @@
 """Files of pretraining records to batches: order by seed and epoch, from any step on.
 
 Nothing but the place of the records is held in memory (`record_index.py`), so that
-there may be any number of them.
+there may be billions of them.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,7 @@ def training_batches(
     spec: FeatureSpec,
     *,
     batch_size: int,
+    vocab_size: int,
     random_seed: int,
     start_step: int = 0,
     masking: Masking | None = None,
@@ -44,13 +45,15 @@ def training_batches(
       index: The records.
       spec: Their features.
       batch_size: Records per batch, over all replicas.
+      vocab_size: How many ids there are.
       random_seed: The run's seed.
       start_step: The step whose batch comes first.
       masking: Draws masks of a batch, as a function of an integer seed `[2]`, made of
         (`random_seed`, step).
 
     Returns:
-      A dataset of dictionaries of `[batch_size, ...]`.
+      A dataset of dictionaries of `[batch_size, ...]`. To iterate it raises an
+      InvalidArgumentError where a record is not as `spec` and `vocab_size` say.
     """
     order = _Order(index, random_seed)
     epoch, group, skipped = order.place_of(start_step * batch_size)
@@ -66,7 +69,7 @@ def training_batches(
         return tf.random.experimental.stateless_shuffle(records, seed)
 
     def features(step: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = parse_records(serialized, spec)
+        batch = _parse(serialized, spec, vocab_size)
         if masking is None:
             return batch
         seed = tf.stack([tf.constant(random_seed, tf.int64), step])
@@ -94,6 +97,7 @@ def evaluation_batches(
     *,
     batch_size: int,
     max_steps: int,
+    vocab_size: int,
     random_seed: int,
     masking: Masking | None = None,
 ) -> tf.data.Dataset:
@@ -106,14 +110,14 @@ def evaluation_batches(
       max_steps: How many batches; if there are not so many, the records are repeated,
         as in the release. 0 for every record once: the last batch is then filled up
         with rows of zeros, whose `is_real_example` is 0.
-      random_seed, masking: As in training, but masks are those of the batch: the same
-        in every evaluation.
+      vocab_size, random_seed, masking: As in training, but masks are those of the
+        batch: the same in every evaluation.
 
     Source: `input_fn_builder` in run_pretraining.py of the release.
     """
 
     def features(batch: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        columns = parse_records(serialized, spec)
+        columns = _parse(serialized, spec, vocab_size)
         if masking is not None:
             seed = tf.stack([tf.constant(random_seed, tf.int64), batch])
             seed = tf.random.experimental.stateless_fold_in(seed, _EVALUATION)
@@ -142,6 +146,34 @@ def evaluation_batches(
     return finish(records.enumerate().map(features, num_parallel_calls=2))
 
 
+def _parse(
+    serialized: tf.Tensor, spec: FeatureSpec, vocab_size: int
+) -> dict[str, tf.Tensor]:
+    """Parses records, and stops at what a model would take for something else.
+
+    Behind this, only a CPU's ops would raise: a GPU takes zeros for an id that is too
+    large, and any device takes another row's piece for a position that is.
+    """
+    batch = parse_records(serialized, spec)
+    (length,) = spec["input_ids"].shape
+    ends = {
+        "input_ids": vocab_size,
+        "masked_lm_ids": vocab_size,
+        "masked_lm_positions": length,
+        "next_sentence_labels": 2,
+    }
+    checks = [
+        check
+        for name in ends.keys() & batch.keys()
+        for check in (
+            tf.debugging.assert_non_negative(batch[name], name),
+            tf.debugging.assert_less(batch[name], ends[name], name),
+        )
+    ]
+    with tf.control_dependencies(checks):
+        return {name: tf.identity(x) for name, x in batch.items()}
+
+
 class _Order:
     """The order of blocks in epochs."""
 
@@ -150,7 +182,11 @@ class _Order:
         self._random_seed = random_seed
 
     def groups(self, epoch: tf.Tensor) -> tf.Tensor:
-        """Returns an epoch's blocks, int32 `[groups, 64]`, -1 where there is none."""
+        """Returns an epoch's blocks, int32 `[groups, 64]`, -1 where there is none.
+
+        Args:
+          epoch: int64 scalar.
+        """
         blocks = tf.random.experimental.stateless_shuffle(
             tf.range(len(self._index.counts)),
             seed=tf.stack([tf.constant(self._random_seed, tf.int64), epoch]),

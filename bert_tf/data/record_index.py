@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -67,7 +67,11 @@ class RecordIndex:
 
 
 def index_files(
-    paths: Sequence[str], *, skip_corrupt: bool = False, at_most: int | None = None
+    paths: Sequence[str],
+    *,
+    skip_corrupt: bool = False,
+    at_most: int | None = None,
+    on_progress: Callable[[int], None] = lambda count: None,
 ) -> RecordIndex:
     """Reads all records of files once, checksums included, and notes where they lie.
 
@@ -75,6 +79,7 @@ def index_files(
       paths: The files.
       skip_corrupt: Whether to leave out what is damaged, instead of an error.
       at_most: Stop reading when there are so many records; None to read all.
+      on_progress: Called with how many records more were read.
 
     Raises:
       DataError: A file is damaged, or there are no records.
@@ -86,6 +91,7 @@ def index_files(
         for offset, count in _blocks(path, skip_corrupt, corrupt):
             blocks.append((file, offset, count))
             found += count
+            on_progress(count)
             if at_most is not None and found >= at_most:
                 break
         if at_most is not None and found >= at_most:

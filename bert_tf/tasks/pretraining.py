@@ -17,10 +17,8 @@ from bert_tf.losses import (
 from bert_tf.modeling import BertPretrainer
 from bert_tf.tasks.task import Task
 
-_ACCURACIES = {
-    "masked_lm_accuracy": "masked_lm_loss",
-    "next_sentence_accuracy": "next_sentence_loss",
-}
+_MASKED_LM = ("masked_lm_accuracy", "masked_lm_loss")
+_NEXT_SENTENCE = ("next_sentence_accuracy", "next_sentence_loss")
 
 
 class PretrainingTask(Task):
@@ -50,18 +48,8 @@ class PretrainingTask(Task):
         self.row_length = max_seq_length
         self.max_predictions_per_seq = max_predictions_per_seq
         self.nsp = nsp
-        self.train_metric_names = self._known(
-            "masked_lm_loss",
-            "masked_lm_accuracy",
-            "next_sentence_loss",
-            "next_sentence_accuracy",
-        )
-        self.metric_names = ("loss", *sorted(self.train_metric_names))
-
-    def _known(self, *names: str) -> tuple[str, ...]:
-        return tuple(
-            name for name in names if self.nsp or not name.startswith("next_sentence")
-        )
+        self.train_metric_names = _MASKED_LM + (_NEXT_SENTENCE if nsp else ())
+        self.metric_names = ("loss", *self.train_metric_names)
 
     @property
     def feature_spec(self) -> FeatureSpec:
@@ -83,30 +71,38 @@ class PretrainingTask(Task):
 
     def weights(self, batch: dict[str, Any]) -> dict[str, Any]:
         weights = pretraining_weights(batch)
-        return {
-            name: weights[_ACCURACIES.get(name, name)]
-            for name in self.train_metric_names
+        of_accuracies = {
+            "masked_lm_accuracy": weights["masked_lm_loss"],
+            "next_sentence_accuracy": weights["next_sentence_loss"],
         }
+        return weights | of_accuracies
 
     def means(self, sums: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
         accuracies = {
             name: ops.divide_no_nan(sums[name], weights[name])
-            for name in self._known(*_ACCURACIES)
+            for name in ("masked_lm_accuracy", "next_sentence_accuracy")
+            if name in sums
         }
         return pretraining_means(sums, weights) | accuracies
 
     def per_example(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
-        masked_lm_logits = outputs["masked_lm_logits"]
+        """Returns `[B]`: of each row its weight of masked positions and what is summed.
+
+        Sums over a row's positions, so that what an evaluation keeps does not grow
+        with their number.
+        """
+        logits, ids = outputs["masked_lm_logits"], batch["masked_lm_ids"]
+        weights = batch["masked_lm_weights"]
         rows = {
-            "masked_lm_losses": cross_entropy(masked_lm_logits, batch["masked_lm_ids"]),
-            "masked_lm_hits": _hits(masked_lm_logits, batch["masked_lm_ids"]),
-            "masked_lm_weights": batch["masked_lm_weights"],
+            "masked_lm_weight": ops.sum(weights, axis=-1),
+            "masked_lm_loss": ops.sum(weights * cross_entropy(logits, ids), axis=-1),
+            "masked_lm_hits": ops.sum(weights * _hits(logits, ids), axis=-1),
         }
         if self.nsp:
             logits = outputs["next_sentence_logits"]
             labels = ops.reshape(batch["next_sentence_labels"], (-1,))
             rows |= {
-                "next_sentence_losses": cross_entropy(logits, labels),
+                "next_sentence_loss": cross_entropy(logits, labels),
                 "next_sentence_hits": _hits(logits, labels),
             }
         return rows
@@ -119,25 +115,23 @@ class PretrainingTask(Task):
         Source: `metric_fn` in run_pretraining.py of google-research/bert, and
         TPUEstimator, which adds `loss`.
         """
-        weights = rows["masked_lm_weights"]
-        losses = rows["masked_lm_losses"] * weights
-        total = max(float(weights.sum()), 1e-5)
+        exact = {name: x.astype(np.float64) for name, x in rows.items()}
+        weight, loss = exact["masked_lm_weight"], exact["masked_lm_loss"]
+        total = max(weight.sum(), 1e-5)
         found = {
-            "masked_lm_accuracy": (rows["masked_lm_hits"] * weights).sum() / total,
-            "masked_lm_loss": losses.sum() / total,
+            "masked_lm_accuracy": exact["masked_lm_hits"].sum() / total,
+            "masked_lm_loss": loss.sum() / total,
         }
-        starts = np.arange(0, len(weights), batch_size)
-
-        def per_batch(values: np.ndarray) -> np.ndarray:
-            return np.add.reduceat(values.reshape(len(values), -1).sum(axis=1), starts)
-
-        loss = per_batch(losses) / (per_batch(weights) + 1e-5)
+        starts = np.arange(0, len(weight), batch_size)
+        batch_loss = np.add.reduceat(loss, starts) / (
+            np.add.reduceat(weight, starts) + 1e-5
+        )
         if self.nsp:
-            ones = np.ones(len(weights))
-            loss += per_batch(rows["next_sentence_losses"]) / per_batch(ones)
-            found["next_sentence_accuracy"] = rows["next_sentence_hits"].mean()
-            found["next_sentence_loss"] = rows["next_sentence_losses"].mean()
-        found["loss"] = loss.mean()
+            found["next_sentence_accuracy"] = exact["next_sentence_hits"].mean()
+            found["next_sentence_loss"] = exact["next_sentence_loss"].mean()
+            sizes = np.diff([*starts, len(weight)])
+            batch_loss += np.add.reduceat(exact["next_sentence_loss"], starts) / sizes
+        found["loss"] = batch_loss.mean()
         return {name: np.float32(value) for name, value in found.items()}
 
 

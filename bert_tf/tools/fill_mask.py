@@ -138,7 +138,7 @@ def _model_dir(values: flags.FlagValues) -> str:
     if values.bert_config_file and values.vocab_file and values.init_checkpoint:
         return ""
     for clone in _CLONES:
-        if (clone / _TINY).is_dir():
+        if (clone / _TINY / "bert_config.json").is_file():
             return str(clone / _TINY)
     raise ConfigError(
         f"Expected --model_dir, since the small model {_TINY} is neither beside the "

@@ -65,15 +65,17 @@ def read_bert_config(path: str, max_seq_length: int) -> BertConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How long to train.
+    """How long to train, and by which rule.
 
     Attributes:
       epoch_ends: The steps at which epochs end; the last is the end of the training.
       num_warmup_steps: Steps over which the learning rate climbs.
+      optimizer: Its name, as `create_optimizer` knows it.
     """
 
     epoch_ends: Sequence[int]
     num_warmup_steps: int
+    optimizer: str = "adam_weight_decay"
 
     @property
     def num_train_steps(self) -> int:
@@ -181,10 +183,6 @@ class ModelRun(abc.ABC):
     def _evaluate(self, check: Callable[[], None]) -> dict[str, Any]:
         """Returns the metrics of the dev set; `check` is called after each batch."""
 
-    def _optimizer_options(self) -> dict[str, Any]:
-        """Returns what `create_optimizer` takes besides rate and steps."""
-        return {}
-
     def _restore_initial(self) -> int:
         """Loads the initial checkpoint.
 
@@ -254,7 +252,7 @@ class ModelRun(abc.ABC):
             schedule.num_train_steps,
             schedule.num_warmup_steps,
             dynamic_loss_scale=self.config.precision == "float16",
-            **self._optimizer_options(),
+            optimizer=schedule.optimizer,
         )
         optimizer.build(self.model.trainable_variables)
         return optimizer
@@ -281,21 +279,24 @@ class ModelRun(abc.ABC):
         return 0
 
     def _restore_from_folder(self, newest: str) -> int:
-        advice = "name it with --init_checkpoint and use another --output_dir"
-        report = self.load_with_slots(newest, self.config.output_dir, advice)
+        report = self.load_with_slots(
+            newest,
+            f"a checkpoint of this run in {self.config.output_dir}",
+            "name it with --init_checkpoint and use another --output_dir",
+        )
         step = checkpoint.CheckpointReader(newest).step() or 0
         verb = "continuing from" if self.config.do_train else "using"
         logging.info("%s step %d: %s", verb, step, report)
         return step
 
     def load_with_slots(
-        self, path: str, where: str, advice: str
+        self, path: str, expected: str, advice: str
     ) -> checkpoint.LoadReport:
         """Loads all of a checkpoint: weights and, if there is one, the optimizer.
 
         Args:
           path: Its prefix.
-          where: What to call its place in an error.
+          expected: What it should be, for an error.
           advice: What to do if something is missing.
 
         Raises:
@@ -307,8 +308,7 @@ class ModelRun(abc.ABC):
             # A weight says more than its optimizer slots.
             lacking = min(fresh, key=lambda name: ("/adam_" in name, name))
             raise CheckpointError(
-                f"Expected a checkpoint of this run in {where}, found "
-                f"that {path} lacks {lacking}"
+                f"Expected {expected}, found that {path} lacks {lacking}"
                 f"{' and others' if len(fresh) > 1 else ''}; {advice}."
             )
         return report

@@ -17,7 +17,7 @@ from bert_tf.tasks.pretraining import PretrainingTask
 from bert_tf.tokenization import check_vocab
 from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
 from bert_tf.tools.pretraining_flags import PretrainingConfig
-from bert_tf.tools.pretraining_records import Records
+from bert_tf.tools.pretraining_records import CheckedRecords
 from bert_tf.tools.result_files import write_results
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.training import memory
@@ -37,6 +37,7 @@ class PretrainingRun(ModelRun):
     def __init__(self, config: PretrainingConfig):
         self.config: PretrainingConfig = config
         bert_config = read_bert_config(config.bert_config_file, config.max_seq_length)
+        self._vocab_file = config.vocab_file
         self._masking: DynamicMasking | None = None
         if config.vocab_file:
             vocab = check_vocab(config.vocab_file, bert_config.vocab_size)
@@ -48,14 +49,17 @@ class PretrainingRun(ModelRun):
                     config.masking,
                 )
         folder = RunFolder(config.output_dir)
-        self._records: dict[str, Records] = {}
+        # First what is found at once; to read all records may take minutes.
+        folder.check(self._of_the_model(bert_config))
+        if config.init_checkpoint and folder.checkpoint is None:
+            checkpoint.CheckpointReader(config.init_checkpoint)
+        self._records: dict[str, CheckedRecords] = {}
         if config.do_train:
-            self._records["train"] = Records(
+            self._records["train"] = CheckedRecords(
                 "input_file", config.input_file, config, bert_config
             )
         if config.do_eval:
             self._records["eval"] = self._evaluation_records(bert_config)
-        self._vocab_file = config.vocab_file
         if self._vocab_file is None:
             self._vocab_file = self._noted_vocab_file(bert_config)
         super().__init__(
@@ -73,7 +77,9 @@ class PretrainingRun(ModelRun):
                 f"{name}_batch_size": getattr(config, f"{name}_batch_size")
                 for name in self._records
             },
-            schedule=Schedule([config.num_train_steps], config.num_warmup_steps)
+            schedule=Schedule(
+                [config.num_train_steps], config.num_warmup_steps, config.optimizer
+            )
             if config.do_train
             else None,
             # Without eval_steps, only after training.
@@ -108,7 +114,7 @@ class PretrainingRun(ModelRun):
                 return path
         return None
 
-    def _evaluation_records(self, bert_config: BertConfig) -> Records:
+    def _evaluation_records(self, bert_config: BertConfig) -> CheckedRecords:
         config = self.config
         same = config.eval_input_file in (None, config.input_file)
         if same and "train" in self._records:
@@ -119,13 +125,24 @@ class PretrainingRun(ModelRun):
             return self._records["train"]
         needed = config.max_eval_steps * config.eval_batch_size
         flag = "input_file" if same else "eval_input_file"
-        return Records(
+        return CheckedRecords(
             flag,
             str(getattr(config, flag)),
             config,
             bert_config,
             at_most=needed or None,
         )
+
+    def _of_the_model(self, bert_config: BertConfig) -> dict[str, Any]:
+        """Returns what its checkpoints fit, whatever is done with them."""
+        model: dict[str, Any] = {
+            "task_name": PretrainingTask.name,
+            "bert_config": bert_config.to_dict(),
+        }
+        if self._vocab_file is not None:
+            vocab = read_bytes(self._vocab_file)
+            model["vocab_sha256"] = hashlib.sha256(vocab).hexdigest()
+        return model
 
     def _check_folder(
         self, folder: RunFolder, bert_config: BertConfig
@@ -135,13 +152,7 @@ class PretrainingRun(ModelRun):
         Returns:
           What a training run notes of itself.
         """
-        model: dict[str, Any] = {
-            "task_name": PretrainingTask.name,
-            "bert_config": bert_config.to_dict(),
-        }
-        if self._vocab_file is not None:
-            vocab = read_bytes(self._vocab_file)
-            model["vocab_sha256"] = hashlib.sha256(vocab).hexdigest()
+        model = self._of_the_model(bert_config)
         for records in self._records.values():
             if records.do_lower_case is not None:
                 model["do_lower_case"] = records.do_lower_case
@@ -194,16 +205,13 @@ class PretrainingRun(ModelRun):
             )
         report = self.load_with_slots(
             path,
-            "--init_checkpoint with optimizer and step",
+            "optimizer and step in --init_checkpoint",
             "leave out --init_optimizer to take its weights only",
         )
         logging.info("going on from step %d: %s", step, report)
         return step
 
     # While it runs.
-
-    def _optimizer_options(self) -> dict[str, Any]:
-        return {"optimizer": self.config.optimizer}
 
     def _describe(self, folder: RunFolder) -> None:
         folder.describe(self.note, self.config.bert_config_file, self._vocab_file)
@@ -225,6 +233,7 @@ class PretrainingRun(ModelRun):
             records.index,
             records.spec,
             batch_size=self.config.train_batch_size,
+            vocab_size=self.bert_config.vocab_size,
             random_seed=self.config.random_seed,
             start_step=self.step,
             masking=self._masking,
@@ -237,12 +246,13 @@ class PretrainingRun(ModelRun):
             records.spec,
             batch_size=config.eval_batch_size,
             max_steps=config.max_eval_steps,
+            vocab_size=self.bert_config.vocab_size,
             random_seed=config.random_seed,
             # The records' own masks, where they have some: those of other models.
             masking=None if records.masked else self._masking,
         )
         total = config.max_eval_steps * config.eval_batch_size
-        with row_bar("eval", total or records.index.num_records) as bar:
+        with row_bar("eval", total or records.index.num_records, self.task.unit) as bar:
 
             def on_progress(count: int) -> None:
                 bar.update(count)

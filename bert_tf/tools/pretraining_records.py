@@ -17,12 +17,13 @@ from bert_tf.data.records import FeatureSpec, parse_records
 from bert_tf.errors import ConfigError
 from bert_tf.files import read_bytes
 from bert_tf.tools.pretraining_flags import PretrainingConfig
+from bert_tf.training.reporting import row_bar
 
 _PLACES_SHOWN = 3
 _DIGITS = 12  # of a hash: enough to tell folders apart
 
 
-class Records:
+class CheckedRecords:
     """The record files of a training or an evaluation.
 
     Args:
@@ -54,9 +55,13 @@ class Records:
         names = (name.strip() for name in patterns.split(","))
         self.paths = find_shards([name for name in names if name] or [patterns])
         start = time.monotonic()
-        self.index = index_files(
-            self.paths, skip_corrupt=config.skip_corrupt_records, at_most=at_most
-        )
+        with row_bar(f"reading --{flag}", None, "records") as bar:
+            self.index = index_files(
+                self.paths,
+                skip_corrupt=config.skip_corrupt_records,
+                at_most=at_most,
+                on_progress=bar.update,
+            )
         logging.info(
             "--%s: %d records, files: %d, read in %.1f s",
             flag,

@@ -131,12 +131,14 @@ class TrainingRun:
             if self.step != self._saved_step:
                 self._save(self.step)
         if self._termination.requested:
+            prefix = self._folder.file(f"model.ckpt-{self.step}")
+            saved = tf.io.gfile.exists(prefix + ".index")
             logging.info(
-                "ended by SIGTERM at step %d of %d, saved as %s; the same command goes "
-                "on from there",
+                "ended by SIGTERM at step %d of %d%s; the same command goes on from "
+                "there",
                 self.step,
                 self._last_step,
-                self._folder.file(f"model.ckpt-{self.step}"),
+                f", saved as {prefix}" if saved else "",
             )
             return False
         if self._gave_up() and self.step < self._last_step:

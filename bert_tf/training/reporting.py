@@ -79,9 +79,14 @@ class TrainingReporter:
             dynamic_ncols=True,
         )
 
+    @property
+    def _has_one_epoch(self) -> bool:
+        return len(self._epoch_ends) == 1
+
     def _name_of_epoch(self) -> str:
-        count = len(self._epoch_ends)
-        return f"epoch {self._epoch + 1}/{count}" if count > 1 else ""
+        if self._has_one_epoch:
+            return ""
+        return f"epoch {self._epoch + 1}/{len(self._epoch_ends)}"
 
     def on_progress(self, step: int, scalars: dict[str, np.ndarray]) -> None:
         """Reports steps that ended at `step`, with the scalars of each, `[count]`."""
@@ -104,7 +109,7 @@ class TrainingReporter:
             self._last_line = time.monotonic()
             if self._bar.disable:
                 self._log_progress(step, rate, speed)
-            if self._epoch_ends != [step] and len(self._epoch_ends) == 1:
+            if self._has_one_epoch and step < self._epoch_ends[-1]:
                 self._means = _Means()
 
     def _log_progress(self, step: int, rate: float, speed: float) -> None:
@@ -223,12 +228,18 @@ def _listed(scalars: dict[str, Any]) -> str:
     return ", ".join(f"{name} {float(x):.4f}" for name, x in scalars.items())
 
 
-def row_bar(desc: str, total: int) -> tqdm:
-    """Returns a bar over examples, silent where stderr is no terminal."""
+def row_bar(desc: str, total: int | None, unit: str = "examples") -> tqdm:
+    """Returns a bar over rows, silent where stderr is no terminal.
+
+    Args:
+      desc: What is gone through.
+      total: How many rows; None if that is not known.
+      unit: What they are called.
+    """
     return tqdm(
         total=total,
         desc=desc,
-        unit="example",
+        unit=f" {unit}",
         disable=not sys.stderr.isatty(),
         dynamic_ncols=True,
     )

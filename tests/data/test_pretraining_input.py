@@ -52,6 +52,9 @@ def indexed(folder, sizes):
     return index_files(paths)
 
 
+SEED = {"random_seed": 1, "vocab_size": len(VOCAB)}
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """20,000 records: two whole groups of blocks and a part of one."""
@@ -67,13 +70,13 @@ def few(tmp_path_factory):
 
 
 def training(index, steps, **settings):
-    settings = {"batch_size": 32, "random_seed": 1, **settings}
+    settings = {"batch_size": 32, **SEED, **settings}
     batches = training_batches(index, SPEC, **settings)
     return list(batches.take(steps).as_numpy_iterator())
 
 
 def evaluation(index, **settings):
-    settings = {"batch_size": 32, "random_seed": 1, "max_steps": 0, **settings}
+    settings = {"batch_size": 32, **SEED, "max_steps": 0, **settings}
     return list(evaluation_batches(index, SPEC, **settings).as_numpy_iterator())
 
 
@@ -253,6 +256,7 @@ def test_all_is_of_fixed_size_and_nothing_is_python(few, masking):
     settings = {
         "batch_size": 4,
         "random_seed": 1,
+        "vocab_size": len(VOCAB),
         "masking": DynamicMasking(VOCAB, PREDICTIONS, masking=masking),
     }
     train = training_batches(few, SPEC, **settings)

@@ -32,7 +32,7 @@ def main(settings_file: str) -> None:
             found.append([row for part in parts for row in part.numpy().tolist()])
         return found
 
-    settings = {"batch_size": 32, "random_seed": 1}
+    settings = {"batch_size": 32, "random_seed": 1, "vocab_size": 1 << 30}
     train = training_batches(index, spec, **settings).take(given["steps"])
     evaluate = evaluation_batches(index, spec, max_steps=0, **settings)
     result = {"train": read(train), "eval": read(evaluate)}

@@ -160,6 +160,10 @@ def test_ids_that_the_model_does_not_have(flags, tmp_path, testdata, capsys):
     refused(flags, capsys, "0 to 1599", "1700", str(shard(tmp_path)))
     # What was trained until then is there, and whole.
     CheckpointReader(flags["output_dir"])
+    # On no device would a place behind the end be an error of its own.
+    positions = np.full([1, 10], 64)
+    change_records(shard(tmp_path), testdata, 140, masked_lm_positions=positions)
+    refused(flags, capsys, "masked_lm_positions from 0 to 63", "64", "records-00001")
 
 
 def test_records_without_masks(flags, tmp_path, testdata, capsys):
