@@ -1,12 +1,12 @@
 """Google's golden records and checkpoint in real files, for tests that pretrain."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 
 from bert_tf.data.records import pretraining_features, write_records
+from tests.small_task import write_model_files
 
 LENGTH, PREDICTIONS = 64, 10
 DATA = ".data-00000-of-00001"
@@ -34,13 +34,7 @@ def write_small_pretraining(
       vocab_size: How many pieces the vocabulary is filled up to.
       **changes: Of the config.
     """
-    pieces = (testdata / "vocab_uncased.txt").read_text("utf-8").splitlines()
-    if vocab_size is not None:
-        pieces += [f"[filler{index}]" for index in range(vocab_size - len(pieces))]
-    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
-    config = json.loads((testdata / "bert_config.json").read_text())
-    config |= {"vocab_size": len(pieces), **changes}
-    (folder / "bert_config.json").write_text(json.dumps(config))
+    write_model_files(folder, testdata, vocab_size, **changes)
     for suffix in (".index", DATA):
         name = f"bert_model.ckpt{suffix}"
         shutil.copyfile(testdata / name, folder / name)

@@ -7,6 +7,26 @@ from pathlib import Path
 WORDS = {"warm": ["sun", "fire", "summer", "heat"], "cold": ["ice", "snow", "winter"]}
 
 
+def write_model_files(
+    folder: Path, testdata: Path, vocab_size: int | None = None, **changes: object
+) -> None:
+    """Writes `vocab.txt` and a `bert_config.json` that goes with it.
+
+    Args:
+      folder: Where.
+      testdata: The tests' data, whose vocabulary and config are taken.
+      vocab_size: How many pieces the vocabulary is filled up to.
+      **changes: Of the config.
+    """
+    pieces = (testdata / "vocab_uncased.txt").read_text("utf-8").splitlines()
+    if vocab_size is not None:
+        pieces += [f"[filler{index}]" for index in range(vocab_size - len(pieces))]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
+    config = json.loads((testdata / "bert_config.json").read_text())
+    config |= {"vocab_size": len(pieces), **changes}
+    (folder / "bert_config.json").write_text(json.dumps(config))
+
+
 def write_small_task(
     folder: Path, testdata: Path, rows: int = 60, vocab_size: int | None = None
 ) -> dict[str, str]:
@@ -18,13 +38,7 @@ def write_small_task(
       rows: How many labelled texts.
       vocab_size: How many pieces the vocabulary is filled up to.
     """
-    pieces = (testdata / "vocab_uncased.txt").read_text("utf-8").splitlines()
-    if vocab_size is not None:
-        pieces += [f"[filler{index}]" for index in range(vocab_size - len(pieces))]
-    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", "utf-8")
-    config = json.loads((testdata / "bert_config.json").read_text())
-    config |= {"vocab_size": len(pieces), "num_hidden_layers": 2}
-    (folder / "bert_config.json").write_text(json.dumps(config))
+    write_model_files(folder, testdata, vocab_size, num_hidden_layers=2)
     draw = random.Random(5)
     lines = ["text\tlabel"]
     for _ in range(rows):
