@@ -19,7 +19,11 @@ from bert_tf.tools import (
 from bert_tf.tools.command_line import all_flags
 from tests.programs import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
 
 
 def table(page):
