@@ -136,10 +136,10 @@ def estimate(work: Workload, held: int | None = None) -> MemoryEstimate:
     backward += 4 * tokens * hidden * 4
     if work.num_predictions:
         logits = work.rows_at_a_time * work.num_predictions * vocab_size
-        # The gradient in float32, which takes the place of the logits, and in half
-        # precision its copy; the table's own from the logits, and with the rows of
-        # that from the lookup.
-        per_logit = 4 + (c if c < 4 else 0)
+        # The logits, which the accuracy is counted of, and their gradient, in float32,
+        # and in half precision its copy; the table's own from the logits, and with the
+        # rows of that from the lookup.
+        per_logit = 4 + 4 + (c if c < 4 else 0)
         backward = max(backward, per_logit * logits + 2 * 4 * vocab_size * hidden)
     # The update takes one variable after the other: copies of its two slots and what
     # they become.

@@ -126,7 +126,13 @@ CASES = [(False, 5, None), (True, None, "6,12")]
 EVERYTHING = {"do_train": "true", "do_eval": "true", "do_predict": "true"}
 
 
-@pytest.fixture(scope="module", params=CASES, ids=["single", "pair-and-buckets"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(CASES[0], id="single"),
+        pytest.param(CASES[1], id="pair-and-buckets", marks=pytest.mark.acceptance),
+    ],
+)
 def trained(request, tmp_path_factory, testdata):
     """A run that did everything; returns its case, flags, folder and log."""
     is_pair, doc_stride, buckets = request.param

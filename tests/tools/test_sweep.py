@@ -155,7 +155,7 @@ def test_results_and_curves_stay(undisturbed):
         assert "checkpoint" not in names
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_an_interrupted_and_killed_sweep_ends_as_an_undisturbed(
     undisturbed, small, tmp_path
 ):

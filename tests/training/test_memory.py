@@ -35,6 +35,7 @@ MEASURED = {
     "in parts": dataclasses.replace(WORK, micro_batch_size=16),
     "pretraining": Workload(TINY, 64, 64, precision="bfloat16", num_predictions=20),
 }
+QUICK = ("whole", "pretraining")
 
 
 @functools.cache
@@ -50,7 +51,13 @@ def measured_peak(name: str) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MEASURED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.acceptance)
+        for name in MEASURED
+    ],
+)
 def test_the_estimate_is_near_the_peak(measured, name):
     held, peak = measured_peak(name)
     ratio = (estimate(MEASURED[name], held).total - held) / (peak - held)
@@ -58,7 +65,7 @@ def test_the_estimate_is_near_the_peak(measured, name):
     measured(f"estimated memory / measured, {name}", round(ratio, 2), at_least=0.75)
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 @pytest.mark.parametrize(("lever", "at_most"), [("recompute", 0.75), ("in parts", 0.5)])
 def test_levers_lower_the_measured_peak(measured, lever, at_most):
     (held, whole), (held_too, less) = measured_peak("whole"), measured_peak(lever)
