@@ -89,7 +89,10 @@ def write_messages(source: Path, folder: Path, seed: int, count: int) -> None:
 @pytest.mark.acceptance
 @pytest.mark.timeout(3600)
 def test_pretraining_helps(real_data, tmp_path, measured):
-    """Of 200 messages, against the same architecture from random weights."""
+    """Of 200 messages, against the same architecture from random weights.
+
+    Batch, rate and epochs are one of the choices that Google names for its small models.
+    """
     found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
     for seed in SEEDS:
         folder = tmp_path / str(seed)
@@ -108,8 +111,8 @@ def test_pretraining_helps(real_data, tmp_path, measured):
                 f"--vocab_file={TINY}/vocab.txt",
                 *([f"--init_checkpoint={TINY}/bert_model.ckpt"] if pretrained else []),
                 f"--output_dir={output}",
-                *("--max_seq_length=64", "--train_batch_size=16"),
-                *("--learning_rate=3e-4", "--num_train_epochs=10"),
+                *("--max_seq_length=64", "--train_batch_size=8"),
+                *("--learning_rate=1e-4", "--num_train_epochs=4"),
                 *("--eval_steps=1000", f"--random_seed={seed}", "--eval_batch_size=50"),
             )
             found[pretrained].append(results(output))
@@ -117,7 +120,7 @@ def test_pretraining_helps(real_data, tmp_path, measured):
     def mean(pretrained: bool, name: str) -> float:
         return statistics.mean(each[name] for each in found[pretrained])
 
-    for name, margin in (("eval_accuracy", 0.01), ("eval_f1", 0.05)):
+    for name, margin in (("eval_accuracy", 0.05), ("eval_f1", 0.3)):
         what = f"SMS Spam, 200 rows, mean {name} of 5 seeds"
         measured(f"{what}: examples/tiny", mean(True, name))
         measured(f"{what}: random weights", mean(False, name))
