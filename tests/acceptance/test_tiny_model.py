@@ -91,7 +91,7 @@ def write_messages(source: Path, folder: Path, seed: int, count: int) -> None:
 def test_pretraining_helps(real_data, tmp_path, measured):
     """Of 200 messages, against the same architecture from random weights.
 
-    Batch, rate and epochs are one of the choices that Google names for its small models.
+    Batch, rate and epochs are of those that Google names for its small models.
     """
     found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
     for seed in SEEDS:
