@@ -1,4 +1,7 @@
-"""The commands of docs/pretrain.md, one after the other, on a little text."""
+"""The commands of docs/pretrain.md, one after the other, on a little text.
+
+They are made small, so that what is seen is that they go together, not what they reach.
+"""
 
 import json
 import re
@@ -13,6 +16,7 @@ from bert_tf import BertConfig, save_checkpoint
 from bert_tf.checkpoint import CheckpointReader, find_checkpoint
 from bert_tf.modeling import BertPretrainer
 from bert_tf.tools import (
+    convert_checkpoint,
     create_pretraining_data,
     fill_mask,
     learn_vocabulary,
@@ -24,6 +28,7 @@ from tests.programs import ROOT
 PAGE = (ROOT / "docs" / "pretrain.md").read_text()
 STEPS = 4
 TOOLS = {
+    "convert_checkpoint": convert_checkpoint.main,
     "create_pretraining_data": create_pretraining_data.main,
     "fill_mask": fill_mask.main,
     "learn_vocabulary": learn_vocabulary.main,

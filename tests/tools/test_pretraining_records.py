@@ -10,7 +10,7 @@ from bert_tf.config import BertConfig
 from bert_tf.data.records import encode_records, unmasked_features, write_serialized
 from bert_tf.errors import DataError
 from bert_tf.tools.pretraining_flags import PretrainingConfig
-from bert_tf.tools.pretraining_records import Records
+from bert_tf.tools.pretraining_records import CheckedRecords
 
 LENGTH, COUNT, VOCAB_SIZE = 8, 300, 50
 
@@ -41,7 +41,7 @@ def write(path, **changes):
 
 def opened(config):
     bert_config = BertConfig(vocab_size=VOCAB_SIZE)
-    return Records("input_file", config.input_file, config, bert_config)
+    return CheckedRecords("input_file", config.input_file, config, bert_config)
 
 
 def fail():
