@@ -211,6 +211,11 @@ def is_weight(name: str) -> bool:
     return not (_SLOT.search(name) or name in _STATE)
 
 
+def _reason(error: tf.errors.OpError) -> str:
+    """Returns what went wrong, without the op and the file that TensorFlow names."""
+    return re.sub(r"\{\{.*?\}\} | \[Op:\w+\]", "", error.message).split("; ")[-1]
+
+
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__).rstrip(".")
@@ -358,8 +363,8 @@ def write_tensors(path: str, tensors: Mapping[str, Any]) -> None:
         size = sum(value.dtype.size * value.shape.num_elements() for value in values)
         raise CheckpointError(
             f"Expected room for a checkpoint of {size / 1e6:.1f} MB at {path}, found "
-            f"that it cannot be written ({error.message.strip()}); checkpoints that "
-            "were there are whole: make room, and give the same command again."
+            f"that it cannot be written ({_reason(error)}); those that were there are "
+            "whole: make room, and give the same command again."
         ) from error
     # A checkpoint of the same name goes first: its index must not meet our data.
     _remove(folder, [base])
