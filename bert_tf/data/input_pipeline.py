@@ -149,14 +149,7 @@ def evaluation_batches(
         columns = features(rows)
         if length_buckets:
             columns["row"] = rows
-        missing = batch_size - tf.size(rows)
-        return {
-            name: tf.ensure_shape(
-                tf.pad(x, [[0, missing]] + [[0, 0]] * (x.shape.rank - 1)),
-                [batch_size, *x.shape[1:]],
-            )
-            for name, x in columns.items()
-        }
+        return filled_up(columns, batch_size)
 
     batches = [
         tf.data.Dataset.from_tensor_slices(
@@ -208,6 +201,17 @@ def _read(
         }
 
     return buckets.numpy(), features
+
+
+def filled_up(columns: dict[str, tf.Tensor], batch_size: int) -> dict[str, tf.Tensor]:
+    """Returns features `[b, ...]` with rows of zeros behind, `[batch_size, ...]`."""
+
+    def fill(x: tf.Tensor) -> tf.Tensor:
+        missing = batch_size - tf.shape(x)[0]
+        padded = tf.pad(x, [[0, missing]] + [[0, 0]] * (x.shape.rank - 1))
+        return tf.ensure_shape(padded, [batch_size, *x.shape[1:]])
+
+    return {name: fill(x) for name, x in columns.items()}
 
 
 def finish(dataset: tf.data.Dataset) -> tf.data.Dataset:

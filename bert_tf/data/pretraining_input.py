@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.data.input_pipeline import finish
+from bert_tf.data.input_pipeline import filled_up, finish
 from bert_tf.data.record_index import RecordIndex
 from bert_tf.data.records import FeatureSpec, parse_records
 
@@ -64,7 +64,7 @@ def training_batches(
 
     def read(epoch: tf.Tensor, group: tf.Tensor, blocks: tf.Tensor) -> tf.Tensor:
         records = index.read(tf.boolean_mask(blocks, blocks >= 0))
-        seed = tf.stack([tf.constant(random_seed, tf.int64), epoch])
+        seed = _seed(random_seed, epoch)
         seed = tf.random.experimental.stateless_fold_in(seed, group)
         return tf.random.experimental.stateless_shuffle(records, seed)
 
@@ -72,8 +72,7 @@ def training_batches(
         batch = _parse(serialized, spec, vocab_size)
         if masking is None:
             return batch
-        seed = tf.stack([tf.constant(random_seed, tf.int64), step])
-        return masking(batch, seed)
+        return masking(batch, _seed(random_seed, step))
 
     records = (
         tf.data.Dataset.range(epoch, tf.int64.max)
@@ -119,19 +118,11 @@ def evaluation_batches(
     def features(batch: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         columns = _parse(serialized, spec, vocab_size)
         if masking is not None:
-            seed = tf.stack([tf.constant(random_seed, tf.int64), batch])
+            seed = _seed(random_seed, batch)
             seed = tf.random.experimental.stateless_fold_in(seed, _EVALUATION)
             columns = masking(columns, seed)
-        real = tf.size(serialized)
-        columns["is_real_example"] = tf.ones([real], tf.int32)
-        missing = batch_size - real
-        return {
-            name: tf.ensure_shape(
-                tf.pad(x, [[0, missing]] + [[0, 0]] * (x.shape.rank - 1)),
-                [batch_size, *x.shape[1:]],
-            )
-            for name, x in columns.items()
-        }
+        columns["is_real_example"] = tf.ones_like(serialized, tf.int32)
+        return filled_up(columns, batch_size)
 
     blocks = np.arange(len(index.counts))
     records = (
@@ -144,6 +135,11 @@ def evaluation_batches(
     else:
         records = records.batch(batch_size)
     return finish(records.enumerate().map(features, num_parallel_calls=2))
+
+
+def _seed(random_seed: int, number: tf.Tensor) -> tf.Tensor:
+    """Returns the seed, int64 `[2]`, of an epoch, a step or a batch (int64)."""
+    return tf.stack([tf.constant(random_seed, tf.int64), number])
 
 
 def _parse(
@@ -189,7 +185,7 @@ class _Order:
         """
         blocks = tf.random.experimental.stateless_shuffle(
             tf.range(len(self._index.counts)),
-            seed=tf.stack([tf.constant(self._random_seed, tf.int64), epoch]),
+            seed=_seed(self._random_seed, epoch),
         )
         missing = -len(self._index.counts) % _GROUP_SIZE
         blocks = tf.pad(blocks, [[0, missing]], constant_values=-1)
