@@ -17,7 +17,7 @@ from bert_tf.data.pretraining_config import (
     PretrainingDataConfig,
 )
 from bert_tf.tools.command_line import Group, run_tool
-from bert_tf.tools.flags import require
+from bert_tf.tools.flags import define_casing_flags, require
 from bert_tf.tools.progress import progress_bar
 from bert_tf.tools.termination import Termination
 
@@ -52,18 +52,7 @@ def _define_files(values: flags.FlagValues) -> None:
 
 
 def _define_text(values: flags.FlagValues) -> None:
-    flags.DEFINE_bool(
-        "do_lower_case",
-        True,
-        "Lower-case the text and strip accents: for uncased models.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "check_casing",
-        True,
-        "Stop when the vocabulary plainly contradicts --do_lower_case.",
-        flag_values=values,
-    )
+    define_casing_flags(values)
     flags.DEFINE_bool(
         "sentence_split",
         False,

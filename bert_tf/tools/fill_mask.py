@@ -11,6 +11,7 @@ from absl import flags
 
 from bert_tf.errors import ConfigError
 from bert_tf.tools.command_line import Group, print_lines, run_tool
+from bert_tf.tools.flags import define_casing_flags
 
 if TYPE_CHECKING:
     from bert_tf.serving.fill_mask import Candidate
@@ -49,18 +50,9 @@ def _define_model_flags(values: flags.FlagValues) -> None:
         "DIR/bert_model.ckpt, one of its files, or a folder.",
         flag_values=values,
     )
-    flags.DEFINE_bool(
-        "do_lower_case",
-        True,
-        "Lower-case the text and strip accents: for uncased models. If not given, as "
-        "run_config.json in --model_dir notes, where there is one.",
-        flag_values=values,
-    )
-    flags.DEFINE_bool(
-        "check_casing",
-        True,
-        "Stop when the vocabulary plainly contradicts --do_lower_case.",
-        flag_values=values,
+    define_casing_flags(
+        values,
+        "If not given, as run_config.json in --model_dir notes, where there is one.",
     )
 
 

@@ -65,18 +65,7 @@ def _lengths(texts: list[str] | None) -> tuple[int, ...]:
 def define_model_flags(values: flags.FlagValues) -> None:
     """Flags that say which model, with which words."""
     shared.define_model_flags(values)
-    shared.boolean(
-        values,
-        "do_lower_case",
-        True,
-        "Lower-case the text and strip accents: for uncased models.",
-    )
-    shared.boolean(
-        values,
-        "check_casing",
-        True,
-        "Stop when the vocabulary plainly contradicts --do_lower_case.",
-    )
+    shared.define_casing_flags(values)
     shared.integer(
         values,
         "max_seq_length",

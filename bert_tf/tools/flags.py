@@ -224,6 +224,23 @@ def define_model_flags(values: flags.FlagValues) -> None:
     )
 
 
+def define_casing_flags(values: flags.FlagValues, otherwise: str = "") -> None:
+    """Flags that say whether the model and its vocabulary are lower-cased.
+
+    Args:
+      values: Where to define them.
+      otherwise: What holds if `do_lower_case` is not given, as a sentence.
+    """
+    text = "Lower-case the text and strip accents: for uncased models."
+    boolean(values, "do_lower_case", True, f"{text} {otherwise}".rstrip())
+    boolean(
+        values,
+        "check_casing",
+        True,
+        "Stop when the vocabulary plainly contradicts --do_lower_case.",
+    )
+
+
 def define_output_dir(values: flags.FlagValues) -> None:
     """The flag that says where a run writes."""
     string(
