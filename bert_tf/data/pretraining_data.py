@@ -7,7 +7,6 @@ be kept and shards are independent of each other.
 """
 
 import contextlib
-import fnmatch
 import json
 import os
 import shutil
@@ -31,7 +30,7 @@ from bert_tf.data.instances import Instances, PlannedInstances, ReleaseInstances
 from bert_tf.data.masking import CONTINUES, Rules, make_rules
 from bert_tf.data.pretraining_config import PretrainingDataConfig
 from bert_tf.data.shards import Bar, write_shards
-from bert_tf.data.text_files import find_text_files
+from bert_tf.data.text_files import find_text_files, would_be_found
 from bert_tf.data.work_folder import work_folder
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import staging_path, write_local_file
@@ -157,12 +156,8 @@ def _input_paths(config: PretrainingDataConfig) -> list[str]:
 def _check_apart(config: PretrainingDataConfig, paths: list[str]) -> None:
     """Raises a ConfigError if an output file is also an input, now or the next time."""
     inputs = {os.path.realpath(path) for path in [*paths, config.vocab_file]}
-    patterns = config.input_file.split(",")
     for path in config.output_files:
-        if os.path.realpath(path) in inputs or any(
-            fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(pattern))
-            for pattern in patterns
-        ):
+        if os.path.realpath(path) in inputs or would_be_found(path, config.input_file):
             raise ConfigError(
                 f"Expected records to be written elsewhere than where texts and "
                 f"vocabulary are read, but --output_file={path} is one of these, or "

@@ -1,5 +1,6 @@
 """Plain text files: which there are, and their lines, some at a time."""
 
+import fnmatch
 import os
 from collections.abc import Iterator
 
@@ -39,6 +40,14 @@ def find_text_files(input_file: str) -> list[str]:
                 f"the files in it, as in {os.path.join(path, '*.txt')}."
             )
     return paths
+
+
+def would_be_found(path: str, input_file: str) -> bool:
+    """Returns whether a file of that path would be one that `--input_file` names."""
+    return any(
+        fnmatch.fnmatch(os.path.abspath(path), os.path.abspath(pattern))
+        for pattern in input_file.split(",")
+    )
 
 
 def read_blocks(path: str) -> Iterator[bytes]:

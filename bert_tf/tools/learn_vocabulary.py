@@ -1,6 +1,5 @@
 """Learns a vocabulary from text, for a model that is to be pretrained from scratch."""
 
-import fnmatch
 import os
 import signal
 import sys
@@ -104,6 +103,8 @@ def _check_output(vocab_file: str, input_file: str) -> None:
     """Raises a ConfigError if the vocabulary cannot or should not be written."""
     import tensorflow as tf
 
+    from bert_tf.data.text_files import would_be_found
+
     if tf.io.gfile.isdir(vocab_file) or not os.path.basename(vocab_file):
         raise ConfigError(
             f"Expected a file's name in --vocab_file, but {vocab_file} is a folder; "
@@ -114,10 +115,7 @@ def _check_output(vocab_file: str, input_file: str) -> None:
             f"Expected no file yet at --vocab_file={vocab_file}, found one; name "
             "another, or delete it if no model was trained with it."
         )
-    if any(
-        fnmatch.fnmatch(os.path.abspath(vocab_file), os.path.abspath(pattern))
-        for pattern in input_file.split(",")
-    ):
+    if would_be_found(vocab_file, input_file):
         raise ConfigError(
             f"Expected --vocab_file elsewhere than where texts are read, but "
             f"{vocab_file} would be taken for one of --input_file={input_file}; name "
