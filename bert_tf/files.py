@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 
+import hashlib
 import os
 
 
@@ -37,3 +38,8 @@ def read_bytes(path: str) -> bytes:
 
     with tf.io.gfile.GFile(path, "rb") as reader:
         return reader.read()
+
+
+def sha256(path: str) -> str:
+    """Returns what tells a file's content from another's, in hexadecimal digits."""
+    return hashlib.sha256(read_bytes(path)).hexdigest()

@@ -4,14 +4,13 @@ It lies beside the shards of pretraining data. Whoever reads the shards finds th
 lengths, casing and vocabulary here, and need not guess them from the records.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.files import read_bytes, write_file
+from bert_tf.files import read_bytes, sha256, write_file
 
 FILE_NAME = "metadata.json"
 FORMAT_VERSION = 1
@@ -19,10 +18,9 @@ FORMAT_VERSION = 1
 
 def vocabulary(vocab_file: str) -> dict[str, Any]:
     """Returns what tells one vocabulary from another, and where it was found."""
-    content = read_bytes(vocab_file)
     return {
         "file": os.path.abspath(vocab_file) if "://" not in vocab_file else vocab_file,
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sha256(vocab_file),
     }
 
 

@@ -16,7 +16,7 @@ from bert_tf.data.input_pipeline import (
 )
 from bert_tf.data.records import write_records
 from bert_tf.errors import DataError
-from bert_tf.files import read_bytes
+from bert_tf.files import sha256
 from bert_tf.serving.export import export_classifier
 from bert_tf.tasks.classification import ClassificationTask, InputExample
 from bert_tf.tokenization import (
@@ -164,14 +164,13 @@ class FineTuningRun(ModelRun):
 
     def _of_the_model(self) -> dict[str, Any]:
         """Returns what its checkpoints fit, whatever is done with them."""
-        vocab = read_bytes(self.config.vocab_file)
         return {
             "task_name": self.task.name,
             **self.task.kind.note,
             "labels": self.task.labels,
             "is_pair": self.task.is_pair,
             "do_lower_case": self.config.do_lower_case,
-            "vocab_sha256": hashlib.sha256(vocab).hexdigest(),
+            "vocab_sha256": sha256(self.config.vocab_file),
             "bert_config": self.bert_config.to_dict(),
         }
 

@@ -1,6 +1,5 @@
 """One pretraining run: records, checks, training, evaluation."""
 
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from bert_tf.config import BertConfig
 from bert_tf.data.dynamic_masking import DynamicMasking
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.files import read_bytes
+from bert_tf.files import sha256
 from bert_tf.tasks.pretraining import PretrainingTask
 from bert_tf.tokenization import check_vocab
 from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
@@ -140,8 +139,7 @@ class PretrainingRun(ModelRun):
             "bert_config": bert_config.to_dict(),
         }
         if self._vocab_file is not None:
-            vocab = read_bytes(self._vocab_file)
-            model["vocab_sha256"] = hashlib.sha256(vocab).hexdigest()
+            model["vocab_sha256"] = sha256(self._vocab_file)
         return model
 
     def _check_folder(

@@ -15,7 +15,7 @@ from bert_tf.data import record_files
 from bert_tf.data.record_index import find_shards, index_files
 from bert_tf.data.records import FeatureSpec, parse_records
 from bert_tf.errors import ConfigError
-from bert_tf.files import read_bytes
+from bert_tf.files import sha256
 from bert_tf.tools.pretraining_flags import PretrainingConfig
 from bert_tf.training.reporting import row_bar
 
@@ -99,7 +99,7 @@ class CheckedRecords:
         """Returns the vocabulary that they say they were made with, if it is there."""
         for noted in self._vocabularies.values():
             path = noted["file"]
-            if tf.io.gfile.exists(path) and _sha256(path) == noted["sha256"]:
+            if tf.io.gfile.exists(path) and sha256(path) == noted["sha256"]:
                 return path
         return None
 
@@ -172,13 +172,9 @@ class CheckedRecords:
 
     def _check_vocabulary(self, vocab_file: str) -> None:
         for note, noted in self._vocabularies.items():
-            if noted["sha256"] != _sha256(vocab_file):
+            if noted["sha256"] != sha256(vocab_file):
                 raise ConfigError(
                     f"Expected the --vocab_file that the records were made with, "
                     f"{noted['file']} as {note} says, found that {vocab_file} is "
                     "another; pass that one."
                 )
-
-
-def _sha256(path: str) -> str:
-    return hashlib.sha256(read_bytes(path)).hexdigest()
