@@ -4,7 +4,9 @@
 for `run_classifier.py` hands it in as it is.
 """
 
+import csv
 import dataclasses
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ from bert_tf.modeling import BertClassifier
 from bert_tf.tasks.label_kind import SEPARATOR, Label
 from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tasks.table_files import read_table
-from bert_tf.tasks.task import Task
+from bert_tf.tasks.task import FineTuningTask
 from bert_tf.tokenization import GraphTokenizer
 
 # Texts tokenized at a time: enough to keep the cores busy, small in memory.
@@ -77,7 +79,7 @@ class DataProcessor:
         return [row.fields for row in read_table(input_file, "\t", quotechar)]
 
 
-class ClassificationTask(Task):
+class ClassificationTask(FineTuningTask):
     """A text, or pair, to its label.
 
     Args:
@@ -114,7 +116,8 @@ class ClassificationTask(Task):
         self.config = config
         self.tokenizer = tokenizer
         self.kind = KINDS[label_kind](labels, label_separator)
-        self.labels = self.kind.labels
+        self.labels: list[str] = self.kind.labels
+        self.num_outputs = self.kind.num_outputs
         self.train_metric_names = self.kind.train_metric_names
         self.metric_names = (*self.kind.metric_names, "eval_loss", "loss")
         self.max_seq_length = max_seq_length
@@ -127,9 +130,9 @@ class ClassificationTask(Task):
         return classification_features(self.max_seq_length, self.kind.feature)
 
     def create_model(self, **options: Any) -> keras.Model:
-        return BertClassifier(self.config, self.kind.num_outputs, **options)
+        return BertClassifier(self.config, self.num_outputs, **options)
 
-    def check_labels(self, examples: Sequence[InputExample]) -> None:
+    def check(self, examples: Sequence[InputExample]) -> None:
         """Raises a DataError that names an example whose label the task lacks."""
         for example in examples:
             self.kind.encode(example.label, example.source or example.guid)
@@ -143,8 +146,8 @@ class ClassificationTask(Task):
           DataError: A label does not occur, or is none of the task's.
           ConfigError: Labels are numbers.
         """
-        self.check_labels(examples)
-        windows = self.count_windows(examples)
+        self.check(examples)
+        windows = self.count_rows(examples)
         self.kind = self.kind.balanced(
             [x.label for x, n in zip(examples, windows, strict=True) for _ in range(n)]
         )
@@ -165,12 +168,36 @@ class ClassificationTask(Task):
                 "is_real_example": np.ones(len(packed["input_ids"]), np.int64),
             }
 
-    def count_windows(self, examples: Sequence[InputExample]) -> np.ndarray:
-        """Returns how many rows of `features` each example has, int32 `[n]`."""
+    def count_rows(self, examples: Sequence[InputExample]) -> np.ndarray:
         if self.long_text != "windows":
             return np.ones(len(examples), np.int32)
         counts = [self._count(*_texts(texts)).numpy() for texts in _parts(examples)]
         return np.concatenate(counts)
+
+    def size(self, examples: Sequence[InputExample], rows: int) -> str:
+        if self.long_text != "windows":
+            return f"{len(examples)} examples"
+        return f"{len(examples)} texts in {rows} windows"
+
+    @property
+    def model_note(self) -> Mapping[str, Any]:
+        return {"task_name": self.name, **self.kind.note, "is_pair": self.is_pair}
+
+    @property
+    def row_note(self) -> Mapping[str, Any]:
+        return {
+            "max_seq_length": self.max_seq_length,
+            "long_text": self.long_text,
+            "doc_stride": self.doc_stride,
+        }
+
+    @property
+    def training_note(self) -> Mapping[str, Any]:
+        return {"class_weights": self.kind.weighing}
+
+    def content(self, example: InputExample) -> Sequence[str]:
+        label = np.asarray(self.kind.encode(example.label)).tolist()
+        return example.text_a, example.text_b or "", str(label)
 
     def pack(
         self, text_a: tf.Tensor, text_b: tf.Tensor | None, pad_to_max: bool = True
@@ -217,18 +244,11 @@ class ClassificationTask(Task):
     def per_example(self, outputs: Any, batch: dict[str, Any]) -> dict[str, Any]:
         return {"logits": outputs, "label_ids": batch["label_ids"]}
 
-    def join_windows(
-        self, rows: Mapping[str, np.ndarray], windows: np.ndarray
+    def join(
+        self, examples: Sequence[InputExample], rows: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Makes of `per_example` of all rows that of all examples.
-
-        Args:
-          rows: `per_example` of the rows of `features`, in order.
-          windows: How many rows each example has, `[n]`, as from `count_windows`.
-
-        Returns:
-          `logits` `[n, L]`, the means of each example's rows, and `label_ids`.
-        """
+        """Returns `logits` `[n, L]`, the means of each text's rows, and `label_ids`."""
+        windows = self.count_rows(examples)
         first = np.cumsum(windows) - windows
         # The sum of a long text's thousands of windows is not exact in float32.
         totals = np.add.reduceat(rows["logits"], first, axis=0, dtype=np.float64)
@@ -238,8 +258,8 @@ class ClassificationTask(Task):
         }
 
     def metrics(
-        self, rows: dict[str, np.ndarray], batch_size: int
-    ) -> dict[str, np.floating]:
+        self, rows: Mapping[str, np.ndarray], batch_size: int
+    ) -> dict[str, Any]:
         logits, label_ids = rows["logits"], rows["label_ids"]
         losses = self.kind.losses(logits, label_ids)
         starts = range(0, len(losses), batch_size)
@@ -249,6 +269,64 @@ class ClassificationTask(Task):
             "loss": np.mean([losses[s : s + batch_size].mean() for s in starts]),
         }
         return {name: np.float32(value) for name, value in found.items()}
+
+    def report(self, outcome: Mapping[str, np.ndarray]) -> str | None:
+        return self.kind.report(
+            self.kind.predict(outcome["logits"]), outcome["label_ids"]
+        )
+
+    def figure(self, outcome: Mapping[str, np.ndarray]) -> tuple[str, Any] | None:
+        return self.kind.figure(
+            self.kind.predict(outcome["logits"]), outcome["label_ids"]
+        )
+
+    def prediction_files(
+        self, examples: Sequence[InputExample], outcome: Mapping[str, np.ndarray]
+    ) -> dict[str, str]:
+        """Returns `test_results.tsv`, as the release has it, and `predictions.tsv`."""
+        predictions = self.kind.predict(outcome["logits"])
+        numbers = [[str(x) for x in row] for row in predictions]
+        columns: dict[str, Sequence[str]] = {
+            "id": [example.guid for example in examples],
+            "text_a": [_text(example.text_a) for example in examples],
+        }
+        if self.is_pair:
+            columns["text_b"] = [_text(example.text_b) for example in examples]
+        names = self.kind.names(predictions)
+        if names is not None:
+            columns["label"] = names
+        header = [*columns, *self.kind.columns]
+        table = [
+            [*row, *values]
+            for row, values in zip(
+                zip(*columns.values(), strict=True), numbers, strict=True
+            )
+        ]
+        return {
+            "test_results.tsv": "".join("\t".join(row) + "\n" for row in numbers),
+            "predictions.tsv": _tsv([header, *table]),
+        }
+
+    @property
+    def serving_inputs(self) -> Sequence[tf.TensorSpec]:
+        names = ("text_a", "text_b") if self.is_pair else ("text_a",)
+        return [tf.TensorSpec([None], tf.string, name=name) for name in names]
+
+    def serve(
+        self, model: Any, text_a: tf.Tensor, text_b: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Returns what the task's kind of label says of texts.
+
+        `label` `[n]`, the name of the likeliest; `labels` `[n, L]`, all names;
+        `probabilities` float32 `[n, L]`. Where a text can have several labels there is
+        no `label`; where labels are numbers there is only `score` float32 `[n]`.
+        """
+        features, windows = self.pack(text_a, text_b, pad_to_max=False)
+        text = tf.repeat(tf.range(tf.size(windows)), windows)
+        # The sum of a long text's thousands of windows is not exact in float32.
+        logits = tf.cast(model(features), tf.float64)
+        means = tf.math.unsorted_segment_mean(logits, text, tf.size(windows))
+        return self.kind.serve(tf.cast(means, tf.float32))
 
 
 def _parts(examples: Sequence[InputExample]) -> Iterator[Sequence[InputExample]]:
@@ -261,6 +339,23 @@ def _texts(examples: Sequence[InputExample]) -> tuple[tf.Tensor, tf.Tensor]:
         tf.constant([_encoded(example.text_a) for example in examples]),
         tf.constant([_encoded(example.text_b) for example in examples]),
     )
+
+
+def _tsv(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table whose fields may hold tabs, quotes and any line end."""
+    text = io.StringIO(newline="")
+    for row in rows:
+        line = io.StringIO(newline="")
+        # What ends a row is what gets a field quoted: both characters, therefore.
+        csv.writer(line, delimiter="\t", lineterminator="\r\n").writerow(row)
+        text.write(line.getvalue().removesuffix("\r\n") + "\n")
+    return text.getvalue()
+
+
+def _text(text: str | bytes | None) -> str:
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "ignore")
+    return text or ""
 
 
 def _encoded(text: str | bytes | None) -> bytes:

@@ -1,12 +1,16 @@
 """What the trainer needs to know of a task."""
 
 import abc
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from bert_tf.config import BertConfig
 from bert_tf.data.records import FeatureSpec
+from bert_tf.tokenization import GraphTokenizer
 
 
 class Task(abc.ABC):
@@ -67,12 +71,109 @@ class Task(abc.ABC):
         """Returns what evaluation and prediction need of each row, `[B, ...]`."""
 
     @abc.abstractmethod
-    def metrics(
-        self, rows: dict[str, np.ndarray], batch_size: int
-    ) -> dict[str, np.floating]:
+    def metrics(self, rows: Any, batch_size: int) -> dict[str, Any]:
         """Returns the metrics of an evaluation, by the names of `eval_results.txt`.
 
         Args:
-          rows: `per_example` of all real rows, in order.
+          rows: `per_example` of all real rows, in order; of a `FineTuningTask`, what
+            `join` makes of them.
           batch_size: Rows per batch; the release's `loss` is a mean over batches.
         """
+
+
+class FineTuningTask(Task):
+    """A task whose rows are made of labelled examples.
+
+    An example may take several rows: what the model says of these, `join` makes what is
+    said of the example. `Example` below is what the task's files are read into, and
+    "outcome" what `join` returns.
+    """
+
+    config: BertConfig
+    tokenizer: GraphTokenizer
+    # What the labels are called, in the order of their ids; None without any.
+    labels: list[str] | None = None
+    # How many logits there are for each label, row or piece.
+    num_outputs: int
+    max_seq_length: int
+
+    # From examples to rows.
+
+    @abc.abstractmethod
+    def check(self, examples: Sequence[Any]) -> None:
+        """Raises a DataError that names an example which the task cannot take."""
+
+    @abc.abstractmethod
+    def count_rows(self, examples: Sequence[Any]) -> np.ndarray:
+        """Returns how many rows of `features` each example has, int32 `[n]`."""
+
+    @abc.abstractmethod
+    def features(self, examples: Sequence[Any]) -> Iterator[dict[str, np.ndarray]]:
+        """Yields the features of `examples`, in order, many rows at a time."""
+
+    @abc.abstractmethod
+    def size(self, examples: Sequence[Any], rows: int) -> str:
+        """Returns in words how many `examples` are in so many rows."""
+
+    # What a training run notes of itself.
+
+    @property
+    @abc.abstractmethod
+    def model_note(self) -> Mapping[str, Any]:
+        """What its checkpoints fit, beside config, vocabulary and labels."""
+
+    @property
+    @abc.abstractmethod
+    def row_note(self) -> Mapping[str, Any]:
+        """How examples become rows."""
+
+    @property
+    def training_note(self) -> Mapping[str, Any]:
+        """What else a step's gradients are a function of."""
+        return {}
+
+    @abc.abstractmethod
+    def content(self, example: Any) -> Sequence[str]:
+        """Returns what an example is to training: its texts and its label."""
+
+    # From rows to answers.
+
+    @abc.abstractmethod
+    def join(self, examples: Sequence[Any], rows: Mapping[str, np.ndarray]) -> Any:
+        """Makes of `per_example` of all rows what is said of all examples.
+
+        Args:
+          examples: Those that the rows were made of.
+          rows: `per_example` of the rows of `features`, in order.
+        """
+
+    def labelled(self, examples: Sequence[Any]) -> bool:
+        """Returns whether what is right is known of examples that are predicted."""
+        return False
+
+    def report(self, outcome: Any) -> str | None:
+        """Returns tables that say more than metrics, for people; None for none."""
+        return None
+
+    def figure(self, outcome: Any) -> tuple[str, Any] | None:
+        """Returns a file name and a matplotlib figure; None for none.
+
+        Raises:
+          ModuleNotFoundError: matplotlib is not installed.
+        """
+        return None
+
+    @abc.abstractmethod
+    def prediction_files(self, examples: Sequence[Any], outcome: Any) -> dict[str, str]:
+        """Returns the text of each file that a prediction leaves, by its name."""
+
+    # As a SavedModel.
+
+    @property
+    @abc.abstractmethod
+    def serving_inputs(self) -> Sequence[tf.TensorSpec]:
+        """What an export takes: strings `[n]`, by name."""
+
+    @abc.abstractmethod
+    def serve(self, model: Any, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns what an export says of its inputs, `[n, ...]`, by name."""

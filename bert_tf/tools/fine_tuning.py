@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -17,8 +16,8 @@ from bert_tf.data.input_pipeline import (
 from bert_tf.data.records import write_records
 from bert_tf.errors import DataError
 from bert_tf.files import sha256
-from bert_tf.serving.export import export_classifier
-from bert_tf.tasks.classification import ClassificationTask, InputExample
+from bert_tf.serving.export import export
+from bert_tf.tasks.task import FineTuningTask
 from bert_tf.tokenization import (
     GraphTokenizer,
     check_casing,
@@ -27,7 +26,11 @@ from bert_tf.tokenization import (
 )
 from bert_tf.tools.fine_tuning_flags import FineTuningConfig
 from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
-from bert_tf.tools.result_files import write_evaluation, write_predictions
+from bert_tf.tools.result_files import (
+    write_evaluation,
+    write_predictions,
+    write_results,
+)
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.training_run import epoch_ends
 from bert_tf.training import memory
@@ -75,27 +78,26 @@ class FineTuningRun(ModelRun):
         self,
         config: FineTuningConfig,
         bert_config: BertConfig,
-        task: ClassificationTask,
-        examples: Mapping[str, Sequence[InputExample]],
+        task: FineTuningTask,
+        examples: Mapping[str, Sequence[Any]],
         folder: RunFolder,
         held_out: Mapping[str, Any],
     ):
         self.config: FineTuningConfig = config
         self.bert_config = bert_config
-        self.task: ClassificationTask = task
+        self.task: FineTuningTask = task
         self.examples = examples
         self.held_out = held_out
         for rows in examples.values():
-            task.check_labels(rows)
-        # How many rows the model sees of each example.
-        self.windows = {
-            name: task.count_windows(rows) for name, rows in examples.items()
+            task.check(rows)
+        self.num_rows = {
+            name: int(task.count_rows(rows).sum()) for name, rows in examples.items()
         }
         schedule = self._schedule_of(config) if config.do_train else None
         self.length_buckets = check_length_buckets(
             config.length_buckets, task.max_seq_length
         )
-        self._validated_rows: dict[str, np.ndarray] = {}
+        self._validated_outcome: Any = None
         super().__init__(
             config,
             bert_config,
@@ -120,17 +122,19 @@ class FineTuningRun(ModelRun):
             return
         if config.do_eval:
             results = self.evaluate()
-            write_evaluation(self.folder.path, self.task, self._validated_rows, results)
+            write_evaluation(
+                self.folder.path, self.task, self._validated_outcome, results
+            )
         if config.do_predict:
             self._predict()
         if config.export_dir:
-            version = export_classifier(self.task, self.model, config.export_dir)
+            version = export(self.task, self.model, config.export_dir)
             logging.info("exported a SavedModel to %s", version)
 
     # Before anything is written.
 
     def _schedule_of(self, config: FineTuningConfig) -> Schedule:
-        count = int(self.windows["train"].sum())
+        count = self.num_rows["train"]
         steps = int(count / config.train_batch_size * config.num_train_epochs)
         if steps == 0:
             raise DataError(
@@ -165,10 +169,8 @@ class FineTuningRun(ModelRun):
     def _of_the_model(self) -> dict[str, Any]:
         """Returns what its checkpoints fit, whatever is done with them."""
         return {
-            "task_name": self.task.name,
-            **self.task.kind.note,
+            **self.task.model_note,
             "labels": self.task.labels,
-            "is_pair": self.task.is_pair,
             "do_lower_case": self.config.do_lower_case,
             "vocab_sha256": sha256(self.config.vocab_file),
             "bert_config": self.bert_config.to_dict(),
@@ -176,19 +178,13 @@ class FineTuningRun(ModelRun):
 
     def _of_the_training(self) -> dict[str, Any]:
         """Returns what must not change while it is trained."""
-        return {
-            "max_seq_length": self.task.max_seq_length,
-            "long_text": self.task.long_text,
-            "doc_stride": self.task.doc_stride,
-            "held_out": self.held_out,
-        }
+        return {**self.task.row_note, "held_out": self.held_out}
 
     def _of_the_order(self) -> dict[str, Any]:
         """Returns what a step's batch, and what it teaches, are functions of."""
         content = hashlib.sha256()
-        for row in self.examples["train"]:
-            label = np.asarray(self.task.kind.encode(row.label)).tolist()
-            fields = (row.text_a, row.text_b or "", str(label))
+        for example in self.examples["train"]:
+            fields = self.task.content(example)
             content.update("\0".join(fields).encode("utf-8", "surrogatepass"))
         return {
             "random_seed": self.config.random_seed,
@@ -201,7 +197,7 @@ class FineTuningRun(ModelRun):
             "best_metric": self.config.best_metric,
             "precision": self.config.precision,
             "length_buckets": list(self.length_buckets),
-            "class_weights": self.task.kind.weighing,
+            **self.task.training_note,
         }
 
     # From here on, things are written.
@@ -214,10 +210,7 @@ class FineTuningRun(ModelRun):
         logging.info("%s: %s in batches of %d, %s", name, size, batch_size, path)
 
     def _size(self, name: str) -> str:
-        count = len(self.examples[name])
-        if self.task.long_text != "windows":
-            return f"{count} examples"
-        return f"{count} texts in {self.windows[name].sum()} windows"
+        return self.task.size(self.examples[name], self.num_rows[name])
 
     def _describe(self, folder: RunFolder) -> None:
         config = self.config
@@ -245,17 +238,17 @@ class FineTuningRun(ModelRun):
             micro_batch_size=self.config.micro_batch_size,
             precision=self.config.precision,
             recompute=self.config.recompute,
-            num_labels=self.task.kind.num_outputs,
+            num_labels=self.task.num_outputs,
         )
 
     def _evaluate(self, check: Callable[[], None]) -> dict[str, Any]:
         batch_size = self.config.eval_batch_size
-        self._validated_rows = self._rows("eval", batch_size, check)
-        return self.task.metrics(self._validated_rows, batch_size)
+        self._validated_outcome = self._outcome("eval", batch_size, check)
+        return self.task.metrics(self._validated_outcome, batch_size)
 
-    def _rows(
+    def _outcome(
         self, name: str, batch_size: int, check: Callable[[], None] = lambda: None
-    ) -> dict[str, np.ndarray]:
+    ) -> Any:
         """Returns what the model says of the examples of a set.
 
         `check` is called after each batch.
@@ -266,18 +259,21 @@ class FineTuningRun(ModelRun):
             batch_size=batch_size,
             length_buckets=self.length_buckets,
         )
-        windows = self.windows[name]
-        with row_bar(name, windows.sum()) as bar:
+        with row_bar(name, self.num_rows[name]) as bar:
 
             def on_progress(count: int) -> None:
                 bar.update(count)
                 check()
 
             rows = self.trainer.predict(batches, on_progress)
-        return self.task.join_windows(rows, windows)
+        return self.task.join(self.examples[name], rows)
 
     def _predict(self) -> None:
         batch_size = self.config.predict_batch_size
         self._write_records("predict", batch_size)
-        rows = self._rows("predict", batch_size)
-        write_predictions(self.folder.path, self.task, self.examples["predict"], rows)
+        examples = self.examples["predict"]
+        outcome = self._outcome("predict", batch_size)
+        write_predictions(self.folder.path, self.task, examples, outcome)
+        if self.task.labelled(examples):
+            scores = self.task.metrics(outcome, batch_size)
+            write_results(self.folder.path, scores, "predict_results.txt")

@@ -317,7 +317,7 @@ def test_labels_are_balanced_by_windows(testdata):
     )
     texts = {"cold": "the " * 35, "warm": "the"}
     examples = [InputExample(x, text, label=x) for x, text in texts.items()]
-    assert task.count_windows(examples).tolist() == [4, 1]
+    assert task.count_rows(examples).tolist() == [4, 1]
     task.balance(examples)
     np.testing.assert_allclose(task.kind.class_weights, [5 / (2 * 4), 5 / 2])
 
