@@ -14,6 +14,8 @@ _HOMES = {
     "BertConfig": "bert_tf.config",
     "BertModel": "bert_tf.modeling.models",
     "BertPretrainer": "bert_tf.modeling.models",
+    "BertSpanLabeler": "bert_tf.modeling.models",
+    "BertTokenClassifier": "bert_tf.modeling.models",
     "CheckpointError": "bert_tf.errors",
     "ConfigError": "bert_tf.errors",
     "DataError": "bert_tf.errors",

@@ -14,7 +14,7 @@ from bert_tf.data.records import FeatureSpec, count_records, parse_records
 from bert_tf.errors import ConfigError, DataError
 
 # The features with a number for each piece of a sequence.
-_SEQUENCES = ("input_ids", "input_mask", "segment_ids")
+_SEQUENCES = ("input_ids", "input_mask", "segment_ids", "tag_ids")
 
 # Records parsed at a time when their lengths are looked up: bounded in memory.
 _RECORDS_AT_A_TIME = 1024

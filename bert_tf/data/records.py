@@ -37,6 +37,40 @@ def classification_features(
     }
 
 
+def squad_features(max_seq_length: int) -> FeatureSpec:
+    """The features of `run_squad.py`, by name; positions of both ends are inclusive.
+
+    Source: `FeatureWriter` in run_squad.py of the release.
+    """
+    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
+    scalar = tf.io.FixedLenFeature([], tf.int64)
+    return {
+        "unique_ids": scalar,
+        "input_ids": sequence,
+        "input_mask": sequence,
+        "segment_ids": sequence,
+        "start_positions": scalar,
+        "end_positions": scalar,
+        "is_impossible": scalar,
+        "is_real_example": scalar,
+    }
+
+
+def tagging_features(max_seq_length: int) -> FeatureSpec:
+    """The features of texts whose words have tags, by name.
+
+    `tag_ids` holds a word's tag at its first piece, and -1 where none is.
+    """
+    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
+    return {
+        "input_ids": sequence,
+        "input_mask": sequence,
+        "segment_ids": sequence,
+        "tag_ids": sequence,
+        "is_real_example": tf.io.FixedLenFeature([], tf.int64),
+    }
+
+
 def pretraining_features(
     max_seq_length: int, max_predictions_per_seq: int
 ) -> FeatureSpec:

@@ -1,4 +1,4 @@
-"""The pretraining heads: masked words and next sentence."""
+"""The heads that stand below the scope `cls`: logits, masked words, next sentence."""
 
 from typing import Any
 

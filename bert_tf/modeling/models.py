@@ -1,4 +1,4 @@
-"""The public models: `BertModel`, `BertPretrainer`, `BertClassifier`.
+"""The public models: `BertModel`, `BertPretrainer`, and those that are fine-tuned.
 
 Letters: B batch, S sequence, H hidden, P predictions, V vocabulary, L labels.
 """
@@ -13,11 +13,11 @@ from bert_tf.errors import ConfigError, DataError
 from bert_tf.modeling import kernels
 from bert_tf.modeling.embeddings import BertEmbeddings
 from bert_tf.modeling.encoder import BertEncoder
-from bert_tf.modeling.heads import PretrainingHeads
+from bert_tf.modeling.heads import OutputLayer, PretrainingHeads
 from bert_tf.naming import name_variables
 
-# Dropout of the pooled output before a classifier, fixed in the release.
-_CLASSIFIER_DROPOUT = 0.1
+# Dropout before the logits of labels, fixed in the release.
+_OUTPUT_DROPOUT = 0.1
 
 
 class BertGraph(keras.layers.Layer):
@@ -212,20 +212,12 @@ class BertPretrainer(_GoogleModel):
         )
 
 
-@keras.saving.register_keras_serializable("bert_tf")
-class BertClassifier(_GoogleModel):
-    """The encoder with one layer on the pooled output.
+class _LabellingModel(_GoogleModel):
+    """The encoder with one layer of logits on what a subclass takes of it.
 
     Args:
       config: The architecture.
       num_labels: L.
-
-    Call: as `BertModel`.
-
-    Returns:
-      float32 logits `[B, L]`. In training, 0.1 of the pooled output is dropped.
-
-    Source: `create_model` in run_classifier.py of google-research/bert.
     """
 
     def __init__(
@@ -233,7 +225,7 @@ class BertClassifier(_GoogleModel):
     ):
         super().__init__(config, **kwargs)
         self.num_labels = num_labels
-        self.pooled_dropout = kernels.Dropout(_CLASSIFIER_DROPOUT, "loss")
+        self.dropout = kernels.Dropout(_OUTPUT_DROPOUT, "loss")
         self._finish()
 
     def build(self, input_shape: Any = None) -> None:
@@ -256,12 +248,89 @@ class BertClassifier(_GoogleModel):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_labels": self.num_labels}
 
+    def _logits(self, x: Any, seed: Any) -> Any:
+        """Returns float32 `[..., L]` for `x [..., H]`."""
+        # A few labels: float32 costs nothing, and bfloat16 has three digits.
+        x = ops.cast(self.dropout(x, seed), "float32")
+        return kernels.logits(x, self.output_weights, self.output_bias)
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class BertClassifier(_LabellingModel):
+    """The encoder with one layer on the pooled output.
+
+    Args:
+      config: The architecture.
+      num_labels: L.
+
+    Call: as `BertModel`.
+
+    Returns:
+      float32 logits `[B, L]`. In training, 0.1 of the pooled output is dropped.
+
+    Source: `create_model` in run_classifier.py of google-research/bert.
+    """
+
     def call(
         self, features: Any, training: Any = False, dropout_seed: Any = None
     ) -> Any:
         seed = _seed(training, dropout_seed)
-        pooled_output = self._run_graph(features, seed)["pooled_output"]
-        pooled_output = self.pooled_dropout(pooled_output, seed)
-        # A few labels: float32 costs nothing, and bfloat16 has three digits.
-        pooled_output = ops.cast(pooled_output, "float32")
-        return kernels.logits(pooled_output, self.output_weights, self.output_bias)
+        return self._logits(self._run_graph(features, seed)["pooled_output"], seed)
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class BertTokenClassifier(_LabellingModel):
+    """The encoder with one layer on each piece, for tags of words.
+
+    Not in the release: its variables have the names of `BertClassifier`'s.
+
+    Args:
+      config: The architecture.
+      num_labels: L.
+
+    Call: as `BertModel`.
+
+    Returns:
+      float32 logits `[B, S, L]`. In training, 0.1 of the sequence output is dropped.
+    """
+
+    def call(
+        self, features: Any, training: Any = False, dropout_seed: Any = None
+    ) -> Any:
+        seed = _seed(training, dropout_seed)
+        return self._logits(self._run_graph(features, seed)["sequence_output"], seed)
+
+
+@keras.saving.register_keras_serializable("bert_tf")
+class BertSpanLabeler(_GoogleModel):
+    """The encoder with one layer on each piece, for both ends of an answer.
+
+    Args:
+      config: The architecture.
+
+    Call: as `BertModel`.
+
+    Returns:
+      Dictionary of float32 `start_logits` and `end_logits`, `[B, S]`.
+
+    Source: `create_model` in run_squad.py of google-research/bert.
+    """
+
+    def __init__(self, config: BertConfig | dict[str, Any], **kwargs: Any):
+        super().__init__(config, **kwargs)
+        self.squad = OutputLayer(
+            self.config.hidden_size, 2, 0.02, dtype=self.dtype_policy, name="squad"
+        )
+        self._finish()
+
+    def build(self, input_shape: Any = None) -> None:
+        super().build()
+        with keras.name_scope("cls"):
+            self.squad.build()
+
+    def call(
+        self, features: Any, training: Any = False, dropout_seed: Any = None
+    ) -> dict[str, Any]:
+        outputs = self._run_graph(features, _seed(training, dropout_seed))
+        logits = self.squad(outputs["sequence_output"])  # [B, S, 2]
+        return {"start_logits": logits[..., 0], "end_logits": logits[..., 1]}

@@ -86,6 +86,21 @@ class GraphTokenizer(tf.Module):
                 pieces.values, row_splits, validate=False
             )
 
+    @property
+    def special_ids(self) -> tuple[int, int]:
+        """The ids of `[CLS]` and `[SEP]`.
+
+        Raises:
+          DataError: the vocabulary lacks one of them.
+        """
+        for piece in ("[CLS]", "[SEP]"):
+            if piece not in self.vocab:
+                raise DataError(
+                    f"Expected the piece {piece}, which every input holds, but "
+                    f"{self._vocab_file} lacks it; add it or pass another vocabulary."
+                )
+        return self.vocab["[CLS]"], self.vocab["[SEP]"]
+
     def pack(
         self,
         text_a: tf.Tensor,
@@ -205,12 +220,7 @@ class GraphTokenizer(tf.Module):
                 f"Expected max_seq_length to leave room for the {specials} special "
                 f"pieces{more}, but got max_seq_length={max_seq_length}; raise it."
             )
-        for piece in ("[CLS]", "[SEP]"):
-            if piece not in self.vocab:
-                raise DataError(
-                    f"Expected the piece {piece}, which every input holds, but "
-                    f"{self._vocab_file} lacks it; add it or pass another vocabulary."
-                )
+        _ = self.special_ids  # raises if there are none
         texts = [_as_batch(text) for text in texts]
         if len(texts) == 2:
             _check_rows(*texts)
@@ -219,8 +229,7 @@ class GraphTokenizer(tf.Module):
     def _arrange(
         self, extracts: list[packing.Extract], max_seq_length: int, pad_to_max: bool
     ) -> dict[str, tf.Tensor]:
-        special = self.vocab["[CLS]"], self.vocab["[SEP]"]
-        return packing.arrange(extracts, *special, max_seq_length, pad_to_max)
+        return packing.arrange(extracts, *self.special_ids, max_seq_length, pad_to_max)
 
 
 def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:

@@ -146,7 +146,8 @@ def arrange(
     if pad_to_max:
         width = tf.constant(max_seq_length)
     else:
-        width = tf.maximum(tf.reduce_max(total), 0)
+        # Of no rows too, a model expects some columns: those of an empty text.
+        width = tf.maximum(tf.reduce_max(total), 2)
     place = tf.range(width)[tf.newaxis, :]  # [1, S]
     ids = tf.where(place < total, sep_id, 0)
     ids = tf.where(place == 0, cls_id, ids)

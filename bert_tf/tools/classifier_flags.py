@@ -3,12 +3,11 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from absl import flags, logging
+from absl import flags
 
 from bert_tf.errors import ConfigError
-from bert_tf.tools import flags as shared
 from bert_tf.tools.fine_tuning_flags import FineTuningConfig
 
 TASKS = ("cola", "mnli", "mrpc", "xnli", "sst-2", "rte", "sts-b", "custom")
@@ -30,20 +29,17 @@ _FORMATS = ("auto", "tsv", "csv", "jsonl")
 _LABEL_KINDS = ("auto", "single", "multi", "regression")
 _CLASS_WEIGHTS = ("none", "balanced")
 _LONG_TEXTS = ("truncate", "head_tail", "windows")
-# How texts become rows: types, and Google's way.
-_ROW_OPTIONS: Mapping[str, tuple[Any, Any]] = {
-    "max_seq_length": (int, shared.MAX_SEQ_LENGTH),
-    "long_text": (str, "truncate"),
-    "doc_stride": (int | None, None),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifierConfig(FineTuningConfig):
-    """Everything that `run` needs; the fields are the flags of the same names.
+    """Everything that `run` needs; the fields are the flags of the same names."""
 
-    None for `long_text` and `doc_stride` is as for `max_seq_length`.
-    """
+    ROW_OPTIONS: ClassVar[Mapping[str, tuple[Any, Any]]] = {
+        **FineTuningConfig.ROW_OPTIONS,
+        "long_text": (str, "truncate"),
+        "doc_stride": (int | None, None),
+    }
 
     task_name: str = "custom"
     data_dir: str | None = None
@@ -85,19 +81,6 @@ class ClassifierConfig(FineTuningConfig):
             self.row_options({})  # which raises what it has to, at once
 
     def row_options(self, noted: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns how texts become rows: as flags say, else as they did in training.
-
-        Args:
-          noted: What the run that trained the model noted of itself; empty in training
-            and if none did.
-
-        Returns:
-          `max_seq_length`, `long_text` and `doc_stride`, as `ClassificationTask` takes
-          them.
-
-        Raises:
-          ConfigError: They do not go together.
-        """
         length = self._given_or_noted("max_seq_length", noted)
         long_text = self._given_or_noted("long_text", noted)
         doc_stride = self.doc_stride
@@ -119,21 +102,11 @@ class ClassifierConfig(FineTuningConfig):
                 f"--max_seq_length={length} holds of a text, got {doc_stride}; correct "
                 "it."
             )
-        return dict(zip(_ROW_OPTIONS, (length, long_text, doc_stride), strict=True))
-
-    def _given_or_noted(self, name: str, noted: Mapping[str, Any]) -> Any:
-        kind, default = _ROW_OPTIONS[name]
-        if getattr(self, name) is not None:
-            return getattr(self, name)
-        value = noted.get(name, default)
-        if not isinstance(value, kind):
-            raise ConfigError(
-                f"Expected a note of a run with its {name}, got {value!r}; restore "
-                f"run_config.json beside the checkpoint, or say --{name}."
-            )
-        if value != default:
-            logging.info("--%s=%s, as the model was trained", name, value)
-        return value
+        return {
+            "max_seq_length": length,
+            "long_text": long_text,
+            "doc_stride": doc_stride,
+        }
 
     def check_task(self) -> None:
         """Raises a ConfigError for flags that do not go with the task."""

@@ -1,12 +1,15 @@
 """One fine-tuning run: train, evaluate, predict, export, continue where it stopped."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
+from bert_tf.checkpoint import find_checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.data.input_pipeline import (
     check_length_buckets,
@@ -14,7 +17,7 @@ from bert_tf.data.input_pipeline import (
     training_batches,
 )
 from bert_tf.data.records import write_records
-from bert_tf.errors import DataError
+from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import sha256
 from bert_tf.serving.export import export
 from bert_tf.tasks.task import FineTuningTask
@@ -31,7 +34,7 @@ from bert_tf.tools.result_files import (
     write_predictions,
     write_results,
 )
-from bert_tf.tools.run_folder import RunFolder
+from bert_tf.tools.run_folder import RunFolder, read_note
 from bert_tf.tools.training_run import epoch_ends
 from bert_tf.training import memory
 from bert_tf.training.reporting import row_bar
@@ -55,6 +58,23 @@ def load_model_files(
         validate_case_matches_checkpoint(config.do_lower_case, config.init_checkpoint)
         check_casing(vocab, config.do_lower_case, config.vocab_file)
     return bert_config, GraphTokenizer(config.vocab_file, config.do_lower_case)
+
+
+def note_of_weights(config: FineTuningConfig, folder: RunFolder) -> dict[str, Any]:
+    """Returns the note that lies beside the checkpoint that will be used.
+
+    Empty in training, where the flags alone count, and if there is none.
+    """
+    if config.do_train:
+        return {}
+    if folder.checkpoint or not config.init_checkpoint:
+        return folder.noted
+    return read_note(folder_of_weights(config))
+
+
+def folder_of_weights(config: FineTuningConfig) -> str:
+    """Returns the folder of the initial checkpoint."""
+    return os.path.dirname(find_checkpoint(config.init_checkpoint or ""))
 
 
 class FineTuningRun(ModelRun):
@@ -81,13 +101,13 @@ class FineTuningRun(ModelRun):
         task: FineTuningTask,
         examples: Mapping[str, Sequence[Any]],
         folder: RunFolder,
-        held_out: Mapping[str, Any],
+        held_out: Mapping[str, Any] = MappingProxyType({"dev_fraction": 0.0}),
     ):
         self.config: FineTuningConfig = config
         self.bert_config = bert_config
         self.task: FineTuningTask = task
         self.examples = examples
-        self.held_out = held_out
+        self.held_out = dict(held_out)
         for rows in examples.values():
             task.check(rows)
         self.num_rows = {
@@ -275,5 +295,9 @@ class FineTuningRun(ModelRun):
         outcome = self._outcome("predict", batch_size)
         write_predictions(self.folder.path, self.task, examples, outcome)
         if self.task.labelled(examples):
-            scores = self.task.metrics(outcome, batch_size)
-            write_results(self.folder.path, scores, "predict_results.txt")
+            try:
+                scores = self.task.metrics(outcome, batch_size)
+            except ConfigError as error:
+                logging.warning("no scores of what was predicted: %s", error)
+            else:
+                write_results(self.folder.path, scores, "predict_results.txt")

@@ -1,9 +1,10 @@
 """The flags of fine-tuning, whatever its task, and its config."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from absl import flags
+from absl import flags, logging
 
 from bert_tf.errors import ConfigError
 from bert_tf.tools import flags as shared
@@ -13,8 +14,14 @@ from bert_tf.tools import flags as shared
 class FineTuningConfig(shared.TrainingConfig):
     """Everything a fine-tuning run needs to know, whatever its task.
 
-    None for `max_seq_length` is 128 to train, else what the model was trained with.
+    None for one of `ROW_OPTIONS` is Google's default to train, else what the model was
+    trained with.
     """
+
+    # The flags that say how examples become rows: their types, and Google's defaults.
+    ROW_OPTIONS: ClassVar[Mapping[str, tuple[Any, Any]]] = {
+        "max_seq_length": (int, shared.MAX_SEQ_LENGTH)
+    }
 
     ACTIONS: ClassVar[tuple[str, ...]] = (
         *shared.TrainingConfig.ACTIONS,
@@ -51,6 +58,35 @@ class FineTuningConfig(shared.TrainingConfig):
                 "one shape, got some; leave it out."
             )
 
+    def row_options(self, noted: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns how examples become rows: as flags say, else as they did in training.
+
+        Args:
+          noted: What the run that trained the model noted of itself; empty in training
+            and if none did.
+
+        Returns:
+          `ROW_OPTIONS`, as the task takes them.
+
+        Raises:
+          ConfigError: They do not go together.
+        """
+        return {name: self._given_or_noted(name, noted) for name in self.ROW_OPTIONS}
+
+    def _given_or_noted(self, name: str, noted: Mapping[str, Any]) -> Any:
+        kind, default = self.ROW_OPTIONS[name]
+        if getattr(self, name) is not None:
+            return getattr(self, name)
+        value = noted.get(name, default)
+        if not isinstance(value, kind):
+            raise ConfigError(
+                f"Expected a note of a run with its {name}, got {value!r}; restore "
+                f"run_config.json beside the checkpoint, or say --{name}."
+            )
+        if value != default:
+            logging.info("--%s=%s, as the model was trained", name, value)
+        return value
+
 
 def _lengths(texts: list[str] | None) -> tuple[int, ...]:
     """Returns the sequence lengths that --length_buckets names."""
@@ -62,41 +98,60 @@ def _lengths(texts: list[str] | None) -> tuple[int, ...]:
         ) from None
 
 
-def define_model_flags(values: flags.FlagValues) -> None:
-    """Flags that say which model, with which words."""
+def define_model_flags(
+    values: flags.FlagValues,
+    max_seq_length: int = shared.MAX_SEQ_LENGTH,
+    longer: str = "what becomes of longer texts is --long_text",
+) -> None:
+    """Flags that say which model, with which words.
+
+    Args:
+      values: Where to define them.
+      max_seq_length: Google's default.
+      longer: What becomes of texts that are longer, in words.
+    """
     shared.define_model_flags(values)
     shared.define_casing_flags(values)
     shared.integer(
         values,
         "max_seq_length",
-        shared.MAX_SEQ_LENGTH,
-        "Pieces per row, special ones included; what becomes of longer texts is "
-        "--long_text. Without --do_train, what the model was trained with, if that is "
-        "noted beside it.",
+        max_seq_length,
+        f"Pieces per row, special ones included; {longer}. Without --do_train, what "
+        "the model was trained with, if that is noted beside it.",
         at_least=3,
     )
 
 
-def define_output_flags(values: flags.FlagValues) -> None:
-    """Flags that say what to do and where to write."""
+def define_output_flags(
+    values: flags.FlagValues,
+    dev: str = "the dev set",
+    predict: str = "Predict the test set, into test_results.tsv.",
+    takes: str = "raw strings",
+) -> None:
+    """Flags that say what to do and where to write.
+
+    Args:
+      values: Where to define them.
+      dev: What is evaluated on, in words.
+      predict: What `do_predict` does, in a sentence.
+      takes: What an export takes, in words.
+    """
     shared.define_output_dir(values)
     shared.boolean(values, "do_train", False, "Train on the training set.")
     shared.boolean(
         values,
         "do_eval",
         False,
-        "Evaluate on the dev set, into eval_results.txt; with --do_train also after "
+        f"Evaluate on {dev}, into eval_results.txt; with --do_train also after "
         "each epoch.",
     )
-    shared.boolean(
-        values, "do_predict", False, "Predict the test set, into test_results.tsv."
-    )
+    shared.boolean(values, "do_predict", False, predict)
     shared.string(
         values,
         "export_dir",
         None,
-        "Write a SavedModel that takes raw strings into EXPORT_DIR/1 (or the next "
-        "free number).",
+        f"Write a SavedModel that takes {takes} into EXPORT_DIR/1 (or the next free "
+        "number).",
     )
 
 
@@ -116,9 +171,11 @@ def define_training_flags(values: flags.FlagValues) -> None:
     )
 
 
-def define_evaluation_flags(values: flags.FlagValues) -> None:
-    """Flags about evaluating while training."""
-    shared.define_evaluation_flags(values, "after each epoch", "eval_accuracy")
+def define_evaluation_flags(
+    values: flags.FlagValues, metric: str = "eval_accuracy"
+) -> None:
+    """Flags about evaluating while training; `metric` is one to compare by."""
+    shared.define_evaluation_flags(values, "after each epoch", metric)
 
 
 def define_memory_flags(values: flags.FlagValues) -> None:

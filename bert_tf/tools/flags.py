@@ -35,6 +35,7 @@ _LEAST = {
     "keep_checkpoint_max": 0,
     "eval_steps": 0,
     "early_stopping_patience": 0,
+    "null_score_diff_threshold": -math.inf,
 }
 
 

@@ -8,6 +8,7 @@ from bert_tf.version import __version__
 # Name of the tool's module -> its line in the overview.
 TOOLS = {
     "run_classifier": "fine-tune, evaluate, predict with and export a classifier",
+    "run_squad": "fine-tune on questions whose answers stand in a text, answer such",
     "run_pretraining": "pretrain on records, from scratch or from a checkpoint",
     "sweep": "fine-tune once per point of a grid, and say which point is best",
     "plot": "draw the training curves of runs as one picture",

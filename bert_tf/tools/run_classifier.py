@@ -6,7 +6,6 @@ From Python, with a `DataProcessor` of one's own:
     run(ClassifierConfig(task_name="mine", data_dir=..., ...), MyProcessor())
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -52,7 +51,7 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     make_repeatable()
     check_filesystems(config)
     folder = RunFolder(config.output_dir)
-    noted = {} if config.do_train else _noted(config, folder)
+    noted = _noted(config, folder)
     row_options = config.row_options(noted)
     bert_config, tokenizer = fine_tuning.load_model_files(
         config, row_options["max_seq_length"]
@@ -77,12 +76,12 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     )
     if config.do_train and config.class_weights == "balanced":
         task.balance(examples["train"])
-    held_out: dict[str, Any] = {"dev_fraction": 0.0}
+    more = {}
     splits = config.dev_fraction and (config.do_train or config.do_eval)
     if splits and isinstance(processor, CustomProcessor):
-        held_out = processor.held_out_by(config.data_dir or "")
+        more = {"held_out": processor.held_out_by(config.data_dir or "")}
     fine_tuning_run = fine_tuning.FineTuningRun(
-        config, bert_config, task, examples, folder, held_out
+        config, bert_config, task, examples, folder, **more
     )
     if config.do_train:
         labels = [example.label for example in examples["train"]]
@@ -159,12 +158,9 @@ def _lists_labels(processor: "DataProcessor") -> bool:
 def _noted(config: ClassifierConfig, folder: "RunFolder") -> dict[str, Any]:
     """Returns the note that lies beside the checkpoint that will be used."""
     from bert_tf.tasks.label_kinds import KINDS
-    from bert_tf.tools.run_folder import read_note
+    from bert_tf.tools.fine_tuning import note_of_weights
 
-    if folder.checkpoint or not config.init_checkpoint:
-        noted = folder.noted
-    else:
-        noted = read_note(_beside(config))
+    noted = note_of_weights(config, folder)
     if noted.get("label_kind", "single") not in KINDS:
         raise ConfigError(
             f"Expected a note of a run with label_kind one of {', '.join(KINDS)}, got "
@@ -178,20 +174,14 @@ def _saved_labels(
 ) -> list[str]:
     """Returns the labels that lie beside the checkpoint that will be used."""
     from bert_tf.tasks.label_kinds import KINDS
+    from bert_tf.tools.fine_tuning import folder_of_weights
     from bert_tf.tools.run_folder import read_labels
 
     if not KINDS[kind].has_labels:
         return []
     if folder.checkpoint or not config.init_checkpoint:
         return read_labels(folder.path)
-    return read_labels(_beside(config), folder.path)
-
-
-def _beside(config: ClassifierConfig) -> str:
-    """Returns the folder of the initial checkpoint."""
-    from bert_tf.checkpoint import find_checkpoint
-
-    return os.path.dirname(find_checkpoint(config.init_checkpoint or ""))
+    return read_labels(folder_of_weights(config), folder.path)
 
 
 def _read_examples(

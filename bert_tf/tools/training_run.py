@@ -103,6 +103,7 @@ class TrainingRun:
             self._trainer.optimizer.learning_rate_at,
             self._trainer.task.unit,
             self._trainer.task.row_length,
+            self._trainer.task.metric_names,
         )
         actions = [
             # First: a run that is continued goes on behind its checkpoint.

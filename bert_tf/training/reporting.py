@@ -4,7 +4,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class TrainingReporter:
       learning_rate: Function of the step.
       unit: What rows are called.
       row_length: Pieces of each row, padding included, where all have as many.
+      metric_names: Those of an evaluation's metrics that are printed; None for all.
     """
 
     def __init__(
@@ -46,12 +47,14 @@ class TrainingReporter:
         learning_rate: Any,
         unit: str = "examples",
         row_length: int | None = None,
+        metric_names: Collection[str] | None = None,
     ):
         self._epoch_ends = epoch_ends
         self._batch_size = batch_size
         self._learning_rate = learning_rate
         self._unit = unit
         self._row_length = row_length
+        self._metric_names = metric_names
         self._writer = tf.summary.create_file_writer(output_dir)
         self._eval_writer = tf.summary.create_file_writer(
             os.path.join(output_dir, "eval")
@@ -160,6 +163,8 @@ class TrainingReporter:
         hidden = {"loss"} if "eval_loss" in metrics else set()
         losses = ("eval_loss", "loss")
         names = sorted(metrics.keys() - hidden, key=lambda n: (n not in losses, n))
+        if self._metric_names is not None:
+            names = [name for name in names if name in self._metric_names]
         shown = {f"validation {n.removeprefix('eval_')}": metrics[n] for n in names}
         if (
             self._epoch < len(self._epoch_ends)
