@@ -34,7 +34,7 @@ from bert_tf.tools.result_files import (
     write_predictions,
     write_results,
 )
-from bert_tf.tools.run_folder import RunFolder, read_note
+from bert_tf.tools.run_folder import RunFolder, read_labels, read_note
 from bert_tf.tools.training_run import epoch_ends
 from bert_tf.training import memory
 from bert_tf.training.reporting import row_bar
@@ -69,10 +69,17 @@ def note_of_weights(config: FineTuningConfig, folder: RunFolder) -> dict[str, An
         return {}
     if folder.checkpoint or not config.init_checkpoint:
         return folder.noted
-    return read_note(folder_of_weights(config))
+    return read_note(_folder_of_weights(config))
 
 
-def folder_of_weights(config: FineTuningConfig) -> str:
+def saved_labels(config: FineTuningConfig, folder: RunFolder) -> list[str]:
+    """Returns the labels that lie beside the checkpoint that will be used."""
+    if folder.checkpoint or not config.init_checkpoint:
+        return read_labels(folder.path)
+    return read_labels(_folder_of_weights(config), folder.path)
+
+
+def _folder_of_weights(config: FineTuningConfig) -> str:
     """Returns the folder of the initial checkpoint."""
     return os.path.dirname(find_checkpoint(config.init_checkpoint or ""))
 

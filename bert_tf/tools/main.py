@@ -9,6 +9,7 @@ from bert_tf.version import __version__
 TOOLS = {
     "run_classifier": "fine-tune, evaluate, predict with and export a classifier",
     "run_squad": "fine-tune on questions whose answers stand in a text, answer such",
+    "run_tagger": "fine-tune on sentences whose words have tags, tag such sentences",
     "run_pretraining": "pretrain on records, from scratch or from a checkpoint",
     "sweep": "fine-tune once per point of a grid, and say which point is best",
     "plot": "draw the training curves of runs as one picture",

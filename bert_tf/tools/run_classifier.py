@@ -172,16 +172,11 @@ def _noted(config: ClassifierConfig, folder: "RunFolder") -> dict[str, Any]:
 def _saved_labels(
     config: ClassifierConfig, folder: "RunFolder", kind: str
 ) -> list[str]:
-    """Returns the labels that lie beside the checkpoint that will be used."""
+    """Returns the labels of the model that will be used, if its kind has any."""
     from bert_tf.tasks.label_kinds import KINDS
-    from bert_tf.tools.fine_tuning import folder_of_weights
-    from bert_tf.tools.run_folder import read_labels
+    from bert_tf.tools.fine_tuning import saved_labels
 
-    if not KINDS[kind].has_labels:
-        return []
-    if folder.checkpoint or not config.init_checkpoint:
-        return read_labels(folder.path)
-    return read_labels(folder_of_weights(config), folder.path)
+    return saved_labels(config, folder) if KINDS[kind].has_labels else []
 
 
 def _read_examples(
