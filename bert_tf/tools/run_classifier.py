@@ -99,12 +99,7 @@ def _processor(
     if kind == "auto" and not config.do_train:
         kind = noted.get("label_kind", "single")
     processors: dict[str, Any] = {
-        "cola": glue.ColaProcessor,
-        "mnli": glue.MnliProcessor,
-        "mrpc": glue.MrpcProcessor,
-        "rte": glue.RteProcessor,
-        "sst-2": glue.Sst2Processor,
-        "sts-b": glue.StsbProcessor,
+        **glue.PROCESSORS,
         "xnli": lambda: glue.XnliProcessor(config.xnli_language or "zh"),
         "custom": lambda: custom.CustomProcessor(
             custom.Columns(
