@@ -75,6 +75,8 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         label_separator=separator,
         **row_options,
     )
+    if not isinstance(processor, CustomProcessor):  # it took them from there
+        _check_labels(config, folder, noted, task.labels)
     if config.do_train and config.class_weights == "balanced":
         task.balance(examples["train"])
     held_out: dict[str, Any] = {"dev_fraction": 0.0}
@@ -180,6 +182,24 @@ def _saved_labels(
     if folder.checkpoint or not config.init_checkpoint:
         return read_labels(folder.path)
     return read_labels(_beside(config), folder.path)
+
+
+def _check_labels(
+    config: ClassifierConfig,
+    folder: "RunFolder",
+    noted: dict[str, Any],
+    labels: list[str],
+) -> None:
+    """Refuses to use an initial checkpoint that was trained for other labels.
+
+    Labels of the output folder's own checkpoints are checked with all that they fit.
+    """
+    if folder.checkpoint is None and noted.get("labels", labels) != labels:
+        raise ConfigError(
+            f"Expected an --init_checkpoint of a run with labels={labels}, found that "
+            f"{_beside(config)} was left by one with labels={noted['labels']}; name "
+            "another, or correct --task_name."
+        )
 
 
 def _beside(config: ClassifierConfig) -> str:

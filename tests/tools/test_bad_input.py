@@ -513,6 +513,15 @@ def language_without_dev_rows(place):
     return ["'sw'", path, "found de, zh;", "--xnli_language"]
 
 
+def model_of_other_labels(place):
+    place.flags |= {"task_name": "mnli-mm", "text_a": None, "label": None}
+    place.flags["do_train"] = "false"
+    place.write("run_config.json", '{"labels": ["neutral", "no", "yes"]}')
+    row = "0\tp\tp\tg\tb\tb\tp\tp\tone text\tanother\tneutral\n"
+    place.write("data/dev_mismatched.tsv", "header\n" + row)
+    return ["'entailment'", f"{place.root} was left by", "'yes'", "--task_name"]
+
+
 def unknown_label_among_several(place):
     place.write("data/train.tsv", table(12, "no|yes yes"))
     path = place.write("data/dev.tsv", table(3) + "a text\tyes|perhaps\n")
@@ -649,6 +658,7 @@ CASES = (
     training_on_the_diagnostic_set,
     language_without_a_training_file,
     language_without_dev_rows,
+    model_of_other_labels,
     unknown_label_among_several,
     list_where_one_label_is_said,
     balanced_numbers,
