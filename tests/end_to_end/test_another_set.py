@@ -90,7 +90,7 @@ def test_the_diagnostic_set_with_a_model_of_mnli(mnli, tmp_path):
 
 
 def test_a_model_trained_in_one_language_is_evaluated_in_another(mnli, tmp_path):
-    flags, _ = mnli
+    of_mnli, _ = mnli
     (tmp_path / "multinli").mkdir()
     rows = ["premise\thypo\tlabel", *["the sun\tsnow\tneutral"] * 6, ""]
     (tmp_path / "multinli/multinli.train.en.tsv").write_text("\n".join(rows))
@@ -99,7 +99,7 @@ def test_a_model_trained_in_one_language_is_evaluated_in_another(mnli, tmp_path)
         for language, label in (("en", "neutral"), ("fr", "entailment"))
     ]
     (tmp_path / "xnli.dev.tsv").write_text("\n".join(["language", *dev, ""]))
-    flags |= {
+    flags = of_mnli | {
         "task_name": "xnli",
         "data_dir": str(tmp_path),
         "output_dir": str(tmp_path / "output"),
@@ -115,3 +115,7 @@ def test_a_model_trained_in_one_language_is_evaluated_in_another(mnli, tmp_path)
         assert list(features["label_ids"].int64_list.value) == [label]
         text = (tmp_path / "output/eval_results.txt").read_text()
         assert "global_step = 2" in text
+    # MultiNLI has the labels of XNLI, in the same order.
+    flags = elsewhere(of_mnli, "xnli", tmp_path / "of_mnli")
+    flags |= {"data_dir": str(tmp_path), "xnli_language": "fr", "do_eval": "true"}
+    assert main(as_arguments(flags)) == 0
