@@ -5,6 +5,8 @@ import shlex
 
 from absl import flags
 
+from bert_tf.tasks import glue
+from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tools import (
     convert_checkpoint,
     create_pretraining_data,
@@ -89,6 +91,19 @@ def test_the_tables_of_run_pretraining_are_the_programs():
     for group in run_pretraining.GROUPS:
         group.define(values)
     assert table("pretrain.md") == defaults(values)
+
+
+def test_the_table_of_glue_is_the_processors():
+    text = (ROOT / "docs" / "finetune.md").read_text()
+    rows = re.findall(
+        r"^\| `([a-z0-9-]+)` \| `(.*?)`.*? \| (.*?) \| `(.*?)` \|", text, re.M
+    )
+    assert {task for task, *_ in rows} == set(glue.PROCESSORS)
+    for task, _, metrics, submission in rows:
+        processor = glue.PROCESSORS[task]()
+        assert processor.submission_file == submission
+        known = KINDS[processor.label_kind].metric_names
+        assert set(re.findall(r"`(\w+)`", metrics)) <= set(known)
 
 
 def commands():

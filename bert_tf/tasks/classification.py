@@ -7,7 +7,7 @@ for `run_classifier.py` hands it in as it is.
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,6 +26,9 @@ from bert_tf.tokenization import GraphTokenizer
 # Texts tokenized at a time: enough to keep the cores busy, small in memory.
 _TEXTS_AT_A_TIME = 1024
 _TEXT_A_AND_B = [tf.TensorSpec([None], tf.string)] * 2
+
+
+Submission = Callable[[Sequence[Any], Sequence[str | float]], dict[str, str]]
 
 
 @dataclasses.dataclass
@@ -96,6 +99,8 @@ class ClassificationTask(FineTuningTask):
         rows, as `GraphTokenizer.pack_windows` does, each with its label, and what is
         said of it is of the mean of their logits.
       doc_stride: How far apart windows begin; None for half of a window.
+      submission: Returns further files of a prediction, of the examples and the names
+        or numbers predicted for them.
     """
 
     def __init__(
@@ -111,7 +116,9 @@ class ClassificationTask(FineTuningTask):
         *,
         long_text: str = "truncate",
         doc_stride: int | None = None,
+        submission: Submission | None = None,
     ):
+        self.submission = submission
         self.name = name
         self.config = config
         self.tokenizer = tokenizer
@@ -283,7 +290,7 @@ class ClassificationTask(FineTuningTask):
     def prediction_files(
         self, examples: Sequence[InputExample], outcome: Mapping[str, np.ndarray]
     ) -> dict[str, str]:
-        """Returns `test_results.tsv`, as the release has it, and `predictions.tsv`."""
+        """Returns the release's `test_results.tsv`, `predictions.tsv`, and more."""
         predictions = self.kind.predict(outcome["logits"])
         numbers = [[str(x) for x in row] for row in predictions]
         columns: dict[str, Sequence[str]] = {
@@ -302,10 +309,14 @@ class ClassificationTask(FineTuningTask):
                 zip(*columns.values(), strict=True), numbers, strict=True
             )
         ]
-        return {
+        files = {
             "test_results.tsv": "".join("\t".join(row) + "\n" for row in numbers),
             "predictions.tsv": _tsv([header, *table]),
         }
+        if self.submission is not None:
+            said = predictions[:, 0].tolist() if names is None else names
+            files |= self.submission(examples, said)
+        return files
 
     @property
     def serving_inputs(self) -> Sequence[tf.TensorSpec]:

@@ -209,7 +209,7 @@ class Regression(LabelKind):
         if value is None or not abs(value) <= _LARGEST_NUMBER:
             raise DataError(
                 f"Expected a finite number as label, got {label!r} in {source}; "
-                "correct the label, or say --label_kind=single."
+                "correct the label, or, of a custom task, say --label_kind=single."
             )
         return np.float32(value)
 

@@ -10,8 +10,31 @@ from absl import flags
 from bert_tf.errors import ConfigError
 from bert_tf.tools.fine_tuning_flags import FineTuningConfig
 
-TASKS = ("cola", "mnli", "mrpc", "xnli", "sst-2", "rte", "sts-b", "custom")
-_SPELLINGS = {"sst2": "sst-2", "stsb": "sts-b"}
+TASKS = (
+    "cola",
+    "mnli",
+    "mrpc",
+    "xnli",
+    "sst-2",
+    "rte",
+    "sts-b",
+    "qqp",
+    "qnli",
+    "wnli",
+    "mnli-mm",
+    "ax",
+    "custom",
+)
+# Other spellings, with - for _.
+_SPELLINGS = {
+    **{task: task for task in TASKS},
+    "sst2": "sst-2",
+    "stsb": "sts-b",
+    "mnli-m": "mnli",
+    "mnli-matched": "mnli",
+    "mnli-mismatched": "mnli-mm",
+    "diagnostic": "ax",
+}
 _CUSTOM_ONLY = (
     "train_file",
     "dev_file",
@@ -130,6 +153,11 @@ class ClassifierConfig(FineTuningConfig):
                 "Expected --xnli_language only with --task_name=xnli, got it with "
                 f"{self.task_name}; leave it out."
             )
+        if self.task == "ax" and (self.do_train or self.do_eval):
+            raise ConfigError(
+                f"Expected --do_predict for {self.task_name}, a set without labels for "
+                "a model of mnli, got --do_train or --do_eval; leave it out."
+            )
         if self.task == "xnli" and self.do_predict:
             raise ConfigError(
                 "Expected --do_train or --do_eval for XNLI, whose files hold no test "
@@ -171,7 +199,8 @@ class ClassifierConfig(FineTuningConfig):
     @property
     def task(self) -> str:
         """The task's name in one spelling."""
-        return _SPELLINGS.get(self.task_name.lower(), self.task_name.lower())
+        name = self.task_name.lower()
+        return _SPELLINGS.get(name.replace("_", "-"), name)
 
 
 def define_task_flags(values: flags.FlagValues) -> None:

@@ -72,8 +72,11 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         is_pair=is_pair,
         label_kind=kind,
         label_separator=separator,
+        submission=getattr(processor, "submission", None),
         **row_options,
     )
+    if not isinstance(processor, CustomProcessor):  # it took them from there
+        _check_labels(config, folder, noted, task.labels)
     if config.do_train and config.class_weights == "balanced":
         task.balance(examples["train"])
     more = {}
@@ -98,12 +101,7 @@ def _processor(
     if kind == "auto" and not config.do_train:
         kind = noted.get("label_kind", "single")
     processors: dict[str, Any] = {
-        "cola": glue.ColaProcessor,
-        "mnli": glue.MnliProcessor,
-        "mrpc": glue.MrpcProcessor,
-        "rte": glue.RteProcessor,
-        "sst-2": glue.Sst2Processor,
-        "sts-b": glue.StsbProcessor,
+        **glue.PROCESSORS,
         "xnli": lambda: glue.XnliProcessor(config.xnli_language or "zh"),
         "custom": lambda: custom.CustomProcessor(
             custom.Columns(
@@ -177,6 +175,24 @@ def _saved_labels(
     from bert_tf.tools.fine_tuning import saved_labels
 
     return saved_labels(config, folder) if KINDS[kind].has_labels else []
+
+
+def _check_labels(
+    config: ClassifierConfig,
+    folder: "RunFolder",
+    noted: dict[str, Any],
+    labels: list[str],
+) -> None:
+    """Refuses to use an initial checkpoint that was trained for other labels.
+
+    Labels of the output folder's own checkpoints are checked with all that they fit.
+    """
+    if folder.checkpoint is None and noted.get("labels", labels) != labels:
+        raise ConfigError(
+            f"Expected an --init_checkpoint of a run with labels={labels}, found that "
+            f"{config.init_checkpoint} was left by one with labels={noted['labels']}; "
+            "name another, or correct --task_name."
+        )
 
 
 def _read_examples(

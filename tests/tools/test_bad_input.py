@@ -485,6 +485,43 @@ def number_in_dev_that_is_none(place):
     return [f"{path}, line 4", "finite number", "'high'"]
 
 
+def text_among_the_scores_of_stsb(place):
+    place.flags |= {"task_name": "stsb", "text_a": None, "label": None}
+    row = "0\tg\tf\ty\t0\ts\ts\tone text\tanother\t"
+    place.write("data/train.tsv", "header\n" + 8 * f"{row}3.800\n")
+    path = place.write("data/dev.tsv", f"header\n{row}1.5\n{row}rather alike\n")
+    return [f"{path}, line 3", "finite number", "'rather alike'"]
+
+
+def training_on_the_diagnostic_set(place):
+    place.flags |= {"task_name": "diagnostic", "text_a": None, "label": None}
+    return ["--do_predict", "a model of mnli", "--do_train", "leave it out"]
+
+
+def language_without_a_training_file(place):
+    place.flags |= {"task_name": "xnli", "text_a": None, "label": None}
+    place.flags["xnli_language"] = "sw"
+    for language in ("de", "zh"):
+        place.write(f"data/multinli/multinli.train.{language}.tsv", "header\n")
+    return ["'sw'", "multinli.train.sw.tsv", "those of de, zh;", "--xnli_language"]
+
+
+def language_without_dev_rows(place):
+    place.flags |= {"task_name": "xnli", "text_a": None, "label": None}
+    place.flags |= {"xnli_language": "sw", "do_train": "false"}
+    path = place.write("data/xnli.dev.tsv", "language\nde\nzh\n")
+    return ["'sw'", path, "found de, zh;", "--xnli_language"]
+
+
+def model_of_other_labels(place):
+    place.flags |= {"task_name": "mnli-mm", "text_a": None, "label": None}
+    place.flags["do_train"] = "false"
+    place.write("run_config.json", '{"labels": ["neutral", "no", "yes"]}')
+    row = "0\tp\tp\tg\tb\tb\tp\tp\tone text\tanother\tneutral\n"
+    place.write("data/dev_mismatched.tsv", "header\n" + row)
+    return ["'entailment'", f"{place.root} was left by", "'yes'", "--task_name"]
+
+
 def unknown_label_among_several(place):
     place.write("data/train.tsv", table(12, "no|yes yes"))
     path = place.write("data/dev.tsv", table(3) + "a text\tyes|perhaps\n")
@@ -617,6 +654,11 @@ CASES = (
     remote_tpu_and_local_paths,
     number_that_is_none,
     number_in_dev_that_is_none,
+    text_among_the_scores_of_stsb,
+    training_on_the_diagnostic_set,
+    language_without_a_training_file,
+    language_without_dev_rows,
+    model_of_other_labels,
     unknown_label_among_several,
     list_where_one_label_is_said,
     balanced_numbers,
