@@ -1,7 +1,9 @@
 """Files that are there whole or not at all."""
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 
 
 def staging_path(path: str) -> str:
@@ -12,6 +14,24 @@ def staging_path(path: str) -> str:
     """
     folder, name = os.path.split(path)
     return os.path.join(folder, f".writing-{name}")
+
+
+@contextlib.contextmanager
+def staged(path: str) -> Iterator[str]:
+    """Yields where to write a large file, which gets its name when it is whole.
+
+    An existing file is replaced. If writing fails, what was written is removed.
+    """
+    import tensorflow as tf
+
+    staging = staging_path(path)
+    try:
+        yield staging
+        tf.io.gfile.rename(staging, path, overwrite=True)
+    except BaseException:  # Ctrl-C as well
+        if tf.io.gfile.exists(staging):
+            tf.io.gfile.remove(staging)
+        raise
 
 
 def write_file(path: str, content: str | bytes) -> None:

@@ -10,6 +10,7 @@ from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tools import (
     convert_checkpoint,
     create_pretraining_data,
+    extract_features,
     fill_mask,
     inspect_records,
     learn_vocabulary,
@@ -72,6 +73,13 @@ def test_the_table_of_fill_mask_is_the_programs():
     assert table("fill_mask.md") == defaults(values)
 
 
+def test_the_table_of_extract_features_is_the_programs():
+    values = flags.FlagValues()
+    for group in extract_features.GROUPS:
+        group.define(values)
+    assert table("features.md") == defaults(values)
+
+
 def test_the_table_of_create_pretraining_data_is_the_programs():
     values = flags.FlagValues()
     for group in create_pretraining_data.GROUPS:
@@ -126,6 +134,7 @@ def test_the_docs_commands_parse():
         "convert_checkpoint": convert_checkpoint.GROUPS,
         "create_pretraining_data": create_pretraining_data.GROUPS,
         "inspect_records": inspect_records.GROUPS,
+        "extract_features": extract_features.GROUPS,
         "fill_mask": fill_mask.GROUPS,
         "learn_vocabulary": learn_vocabulary.GROUPS,
     }

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from bert_tf.errors import DataError
-from bert_tf.files import staging_path
+from bert_tf.files import staged
 
 FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
 
@@ -176,19 +176,12 @@ def write_serialized(path: str, batches: Iterable[Iterable[bytes]]) -> int:
     Returns:
       The number of records.
     """
-    staged = staging_path(path)
     count = 0
-    try:
-        with tf.io.TFRecordWriter(staged) as writer:
-            for batch in batches:
-                for record in batch:
-                    writer.write(record)
-                    count += 1
-        tf.io.gfile.rename(staged, path, overwrite=True)
-    except BaseException:  # Ctrl-C as well
-        if tf.io.gfile.exists(staged):
-            tf.io.gfile.remove(staged)
-        raise
+    with staged(path) as staging, tf.io.TFRecordWriter(staging) as writer:
+        for batch in batches:
+            for record in batch:
+                writer.write(record)
+                count += 1
     return count
 
 

@@ -1,1 +1,1 @@
-"""What uses a trained model: exports of it, and masks that it fills."""
+"""What uses a trained model: exports, vectors of texts, masks that it fills."""

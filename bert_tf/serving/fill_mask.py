@@ -7,18 +7,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
-from bert_tf.checkpoint import load_checkpoint
-from bert_tf.config import BertConfig
-from bert_tf.errors import CheckpointError, ConfigError, DataError
+from bert_tf.errors import ConfigError, DataError
 from bert_tf.modeling.models import BertPretrainer
-from bert_tf.tokenization import vocabulary
+from bert_tf.serving.pretrained import load_pretrained
 from bert_tf.tokenization.full_tokenizer import FullTokenizer
 from bert_tf.tokenization.masked_text import MaskedText
-
-# Variables that do not take part: those of next sentences.
-_OTHERS = ("bert/pooler/", "cls/seq_relationship/")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,25 +58,21 @@ class MaskFiller:
         do_lower_case: bool = True,
         check_casing: bool = True,
     ):
-        self.config = BertConfig.from_json_file(bert_config_file)
-        vocab = vocabulary.check_vocab(vocab_file, self.config.vocab_size)
-        if check_casing:
-            vocabulary.validate_case_matches_checkpoint(do_lower_case, init_checkpoint)
-            vocabulary.check_casing(vocab, do_lower_case, vocab_file)
+        self._model, vocab = load_pretrained(
+            BertPretrainer,
+            bert_config_file,
+            vocab_file,
+            init_checkpoint,
+            do_lower_case,
+            check_casing,
+            parts="the encoder and a masked-LM head",
+            others=("bert/pooler/", "cls/seq_relationship/"),  # of next sentences
+            advice="without which a [MASK] cannot be filled; name a checkpoint of "
+            "pretraining, such as those that Google published",
+        )
+        self.config = self._model.config
         self._pieces = list(vocab)
         self._tokenizer = FullTokenizer(vocab_file, do_lower_case)
-        self._model = BertPretrainer(self.config)
-        report = load_checkpoint(self._model, init_checkpoint)
-        lacking = [name for name in report.fresh if not name.startswith(_OTHERS)]
-        if lacking:
-            raise CheckpointError(
-                f"Expected the encoder and a masked-LM head in {report.path}, found "
-                f"that it lacks {lacking[0]}"
-                f"{f' and {len(lacking) - 1} more' if len(lacking) > 1 else ''}, "
-                "without which a [MASK] cannot be filled; name a checkpoint of "
-                "pretraining, such as those that Google published."
-            )
-        logging.info("%s", report)
 
     @classmethod
     def from_folder(cls, model_dir: str, do_lower_case: bool = True) -> "MaskFiller":

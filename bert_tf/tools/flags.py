@@ -40,7 +40,60 @@ _LEAST = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class DeviceConfig:
+    """Where to run. The fields are the flags of the same names."""
+
+    distribution_strategy: str = "auto"
+    use_tpu: bool = False
+    tpu_name: str | None = None
+    tpu_zone: str | None = None
+    gcp_project: str | None = None
+    master: str | None = None
+    num_tpu_cores: int = 8
+
+    @classmethod
+    def from_flags(cls, values: flags.FlagValues) -> Self:
+        """Returns the config that the parsed flags say, not yet checked."""
+        return cls(**cls._given(values))
+
+    @classmethod
+    def _given(cls, values: flags.FlagValues) -> dict[str, Any]:
+        return {
+            f.name: values[f.name].value
+            if values[f.name].present or f.default is not None
+            else None
+            for f in dataclasses.fields(cls)
+        }
+
+    @property
+    def on_tpu(self) -> bool:
+        """Whether the run is for a TPU."""
+        return self.use_tpu or self.distribution_strategy == "tpu"
+
+    @property
+    def devices(self) -> dict[str, Any]:
+        """What `create_strategy` takes."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(DeviceConfig)}
+
+    def check_devices(self) -> None:
+        """Raises a ConfigError if two devices are asked for; warns of what is moot."""
+        if self.use_tpu and self.distribution_strategy not in ("auto", "tpu"):
+            raise ConfigError(
+                f"Expected --distribution_strategy=tpu (or auto) beside --use_tpu, got "
+                f"{self.distribution_strategy}; drop one of the two."
+            )
+        given = [
+            f"--{field.name}"
+            for field in dataclasses.fields(self)
+            if field.name in _TPU_ONLY
+            and getattr(self, field.name) not in (field.default, "")
+        ]
+        if given and not self.on_tpu:
+            logging.warning("%s ignored: --use_tpu is not set", ", ".join(given))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig(DeviceConfig):
     """Everything that a run needs to know, whatever is trained.
 
     The fields are the flags of the same names; `--help` says what each does. None
@@ -71,32 +124,6 @@ class TrainingConfig:
     eval_steps: int = 0
     best_metric: str | None = None
     early_stopping_patience: int = 0
-    distribution_strategy: str = "auto"
-    use_tpu: bool = False
-    tpu_name: str | None = None
-    tpu_zone: str | None = None
-    gcp_project: str | None = None
-    master: str | None = None
-    num_tpu_cores: int = 8
-
-    @classmethod
-    def from_flags(cls, values: flags.FlagValues) -> Self:
-        """Returns the config that the parsed flags say, not yet checked."""
-        return cls(**cls._given(values))
-
-    @classmethod
-    def _given(cls, values: flags.FlagValues) -> dict[str, Any]:
-        return {
-            f.name: values[f.name].value
-            if values[f.name].present or f.default is not None
-            else None
-            for f in dataclasses.fields(cls)
-        }
-
-    @property
-    def on_tpu(self) -> bool:
-        """Whether the run is for a TPU."""
-        return self.use_tpu or self.distribution_strategy == "tpu"
 
     def check(self) -> None:
         """Raises a ConfigError for flags that contradict each other or the disk."""
@@ -105,23 +132,11 @@ class TrainingConfig:
                 "Expected something to do, got none of "
                 f"{', '.join(f'--{name}' for name in self.ACTIONS)}; set at least one."
             )
-        if self.use_tpu and self.distribution_strategy not in ("auto", "tpu"):
-            raise ConfigError(
-                f"Expected --distribution_strategy=tpu (or auto) beside --use_tpu, got "
-                f"{self.distribution_strategy}; drop one of the two."
-            )
         self._check_numbers()
         self._check_training()
-        if not self.on_tpu:
-            given = [
-                f"--{field.name}"
-                for field in dataclasses.fields(self)
-                if field.name in _TPU_ONLY
-                and getattr(self, field.name) not in (field.default, "")
-            ]
-            if given:
-                logging.warning("%s ignored: --use_tpu is not set", ", ".join(given))
-        elif self.tpu_name not in (None, "", "local") or self.master:
+        self.check_devices()
+        remote = self.tpu_name not in (None, "", "local") or self.master
+        if self.on_tpu and remote:
             # What the TPU's host reads and writes itself.
             for name in (
                 "input_file",
@@ -137,12 +152,7 @@ class TrainingConfig:
                         f"for a remote TPU, got the local path {path}; copy it to a "
                         "bucket, or run on the TPU's own machine."
                     )
-        for name in ("bert_config_file", "vocab_file"):
-            path = getattr(self, name)
-            if path and "://" not in path and not os.path.isfile(path):
-                raise ConfigError(
-                    f"Expected a file at --{name}={path}, found none; check the path."
-                )
+        check_files(self, "bert_config_file", "vocab_file")
         for name in ("output_dir", "export_dir"):
             path = getattr(self, name, None)
             there = path if path and "://" not in path else "."
@@ -198,6 +208,21 @@ class TrainingConfig:
                     f"Expected --{field.name} to be a number of at least {least}, got "
                     f"{value}; correct it."
                 )
+
+
+def check_files(chosen: Any, *names: str) -> None:
+    """Raises a ConfigError that names the first local file that is not there.
+
+    Args:
+      chosen: Parsed flags, or a config.
+      *names: Of its flags. Those without a value are passed over.
+    """
+    for name in names:
+        path = getattr(chosen, name)
+        if path and "://" not in path and not os.path.isfile(path):
+            raise ConfigError(
+                f"Expected a file at --{name}={path}, found none; check the path."
+            )
 
 
 def require(values: flags.FlagValues, *names: str) -> None:

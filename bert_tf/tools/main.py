@@ -16,6 +16,7 @@ TOOLS = {
     "learn_vocabulary": "learn a vocabulary from plain text, to pretrain from scratch",
     "create_pretraining_data": "make records for pretraining from plain text",
     "inspect_records": "show pretraining records as text, and what they amount to",
+    "extract_features": "write the vectors of texts, or of each of their pieces",
     "fill_mask": "fill each [MASK] of a text with the likeliest pieces",
     "convert_checkpoint": "turn a Hugging Face or a run's folder into Google's layout",
 }

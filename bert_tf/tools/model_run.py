@@ -120,15 +120,7 @@ class ModelRun(abc.ABC):
                 f"got {config.best_metric!r}."
             )
         keras.utils.set_random_seed(config.random_seed)
-        self.strategy = create_strategy(
-            config.distribution_strategy,
-            use_tpu=config.use_tpu,
-            tpu_name=config.tpu_name,
-            tpu_zone=config.tpu_zone,
-            gcp_project=config.gcp_project,
-            master=config.master,
-            num_tpu_cores=config.num_tpu_cores,
-        )
+        self.strategy = create_strategy(**config.devices)
         for flag, size in batch_sizes.items():
             check_batch_size(size, self.strategy, f"--{flag}")
         if config.micro_batch_size and schedule:

@@ -233,18 +233,21 @@ def _listed(scalars: dict[str, Any]) -> str:
     return ", ".join(f"{name} {float(x):.4f}" for name, x in scalars.items())
 
 
-def row_bar(desc: str, total: int | None, unit: str = "examples") -> tqdm:
+def row_bar(
+    desc: str, total: int | None, unit: str = "examples", shown: bool = True
+) -> tqdm:
     """Returns a bar over rows, silent where stderr is no terminal.
 
     Args:
       desc: What is gone through.
       total: How many rows; None if that is not known.
       unit: What they are called.
+      shown: Whether there is to be one at all.
     """
     return tqdm(
         total=total,
         desc=desc,
         unit=f" {unit}",
-        disable=not sys.stderr.isatty(),
+        disable=not (shown and sys.stderr.isatty()),
         dynamic_ncols=True,
     )

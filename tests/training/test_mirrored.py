@@ -38,5 +38,9 @@ def test_evaluation_is_that_of_one_device(figures):
     assert figures["evaluation_error"] < 1e-6
 
 
+def test_features_are_those_of_one_device(figures):
+    assert figures["features_error"] < 1e-5
+
+
 def test_auto_takes_all_devices(figures):
     assert figures["auto"] == "MirroredStrategy"

@@ -20,6 +20,7 @@ from bert_tf import BertClassifier, BertConfig, load_checkpoint  # noqa: E402
 from bert_tf.losses import cross_entropy  # noqa: E402
 from bert_tf.modeling.kernels import dropout_seed  # noqa: E402
 from bert_tf.optimization import AdamWeightDecay  # noqa: E402
+from bert_tf.serving.features import FeatureExtractor  # noqa: E402
 from bert_tf.tasks.classification import ClassificationTask  # noqa: E402
 from bert_tf.training.distribution import create_strategy  # noqa: E402
 from bert_tf.training.trainer import Trainer  # noqa: E402
@@ -170,6 +171,24 @@ def evaluation_error() -> float:
     )
 
 
+def features_error() -> float:
+    """Returns how far features of texts differ between two devices and one."""
+    texts = [("the lamp " * count, None) for count in (3, 1, 9, 4, 0)]
+    found = []
+    for name in ("mirrored", "one_device"):
+        with create_strategy(name).scope():
+            extractor = FeatureExtractor(
+                str(TESTDATA / "bert_config.json"),
+                str(TESTDATA / "vocab_uncased.txt"),
+                str(TESTDATA / "bert_model.ckpt"),
+                pooling="mean",
+                max_seq_length=16,
+                batch_size=3,
+            )
+        found.append([features.values for features in extractor.extract(texts)])
+    return float(np.abs(np.array(found[0]) - found[1]).max())
+
+
 if __name__ == "__main__":
     gradient_error, loss_error = averaged_gradients_error()
     json.dump(
@@ -180,6 +199,7 @@ if __name__ == "__main__":
             "fit_error": fit_error(),
             "replicas_differ": replicas_differ(),
             "evaluation_error": float(evaluation_error()),
+            "features_error": features_error(),
         },
         sys.stdout,
     )

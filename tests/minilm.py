@@ -1,0 +1,30 @@
+"""all-MiniLM-L6-v2, where the demo has fetched it, and vectors that it should give."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bert_tf.interchange import convert_from_hugging_face
+from examples.demo import FOLDER, INSIDE
+
+MODEL = FOLDER / INSIDE
+
+
+def google_folder(folder: Path) -> str:
+    """Returns a folder in Google's layout, made below `folder`."""
+    google = str(folder / "minilm")
+    convert_from_hugging_face(str(MODEL), google)
+    return google
+
+
+def stored(testdata: Path) -> tuple[list[str], np.ndarray]:
+    """Returns 20 texts, and their vectors by sentence-transformers, `[20, 384]`."""
+    with np.load(testdata / "sentence_vectors.npz") as arrays:
+        return arrays["texts"].tolist(), arrays["vectors"]
+
+
+def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns the cosine of each row of `one` and that of `other`."""
+    one, other = (x.astype(np.float64) for x in (one, other))
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return (one * other).sum(axis=1) / lengths
