@@ -87,6 +87,10 @@ def test_the_diagnostic_set_with_a_model_of_mnli(mnli, tmp_path):
     found = np.loadtxt(tmp_path / "out/test_results.tsv", delimiter="\t")
     assert found.shape == (2, 3)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    names = ["contradiction", "entailment", "neutral"]
+    best = [f"{index}\t{names[row.argmax()]}" for index, row in enumerate(found)]
+    submitted = (tmp_path / "out/AX.tsv").read_text().split("\n")
+    assert submitted == ["index\tprediction", *best, ""]
 
 
 def test_a_model_trained_in_one_language_is_evaluated_in_another(mnli, tmp_path):
