@@ -7,6 +7,7 @@ is as fresh as one that a user starts, and is there at once.
 import importlib
 import multiprocessing
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,9 +36,9 @@ class ToolProcess:
         """Whether it has not ended."""
         return self._process.is_alive()
 
-    def kill(self) -> None:
-        """Sends SIGKILL."""
-        self._process.kill()
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal."""
+        os.kill(self._process.pid, number)
 
     def wait(self) -> int:
         """Returns its exit code once it has ended, negative for a signal's."""

@@ -9,10 +9,10 @@ import pytest
 
 from bert_tf.data.pretraining_config import PretrainingDataConfig
 from bert_tf.data.pretraining_data import create_pretraining_data
-from tests.programs import run, start
+from tests.tool_processes import ToolProcess, run_tool
 
 SHARDS = 6
-TOOL = ("-m", "bert_tf.tools.create_pretraining_data")
+TOOL = "create_pretraining_data"
 
 
 def shards(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -33,7 +33,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills)
         "vocab_file": str(testdata / "vocab_uncased.txt"),
         "max_seq_length": 64,
         "max_predictions_per_seq": 10,
-        "dupe_factor": 800,  # seconds of writing, so that a kill comes in time
+        "dupe_factor": 400,  # seconds of writing, so that a kill comes in time
         "num_shards": SHARDS,
         "mode": mode,
     }
@@ -45,25 +45,26 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills)
     assert len(expected) == SHARDS
 
     folder = tmp_path / "disturbed"
-    flags = [f"--{name}={value}" for name, value in values.items()]
-    flags += [f"--output_file={folder}/records", "--num_workers=1"]
+    flags = {name: str(value) for name, value in values.items()}
+    flags |= {"output_file": str(folder / "records"), "num_workers": "1"}
+    log = tmp_path / "log.txt"
     seed = time.time_ns()
     draw = random.Random(seed)
     # While texts are tokenized or pairs drawn, and while records are written.
     for wanted in (draw.randint(1, SHARDS - 2), 0)[:kills][::-1]:
         whole = shards(folder)
-        process = start(*TOOL, *flags)
+        process = ToolProcess(TOOL, flags, log)
         while len(list(folder.glob("records-*-of-*"))) < wanted or not folder.exists():
-            assert process.poll() is None, process.communicate()[1][-2000:]
+            assert process.is_running, process.output()
             time.sleep(0.002)
         time.sleep(draw.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.send(signal.SIGKILL)
+        process.wait()
         now = shards(folder)
         assert now.items() >= whole.items()  # what was whole is as it was
         assert len(now) < SHARDS, f"seed {seed}: it ended first"
     before = shards(folder)
-    run(*TOOL, *flags)
+    run_tool(TOOL, flags, log)
     after = shards(folder)
     assert after.items() >= before.items()
     assert {name: content for name, (content, _) in after.items()} == {

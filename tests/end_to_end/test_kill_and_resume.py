@@ -102,7 +102,7 @@ def bytes_that_differ(
     return differing
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_two_kills_and_a_sigterm_leave_no_trace(tmp_path, testdata, measured):
     signals = [signal.SIGKILL, signal.SIGTERM, signal.SIGKILL]
     differing = bytes_that_differ(*pretraining(tmp_path, testdata, 50), 50, signals)

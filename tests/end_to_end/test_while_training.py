@@ -13,8 +13,8 @@ import tensorflow as tf
 from bert_tf.checkpoint import CheckpointReader
 from bert_tf.tools.run_classifier import main
 from bert_tf.training.trainer import Trainer
-from tests.programs import start
 from tests.small_task import as_arguments, write_small_task
+from tests.tool_processes import ToolProcess
 
 TRAIN = {
     "do_train": "true",
@@ -138,17 +138,16 @@ def test_so_many_checkpoints_are_kept(flags, tmp_path, capsys, kept, expected):
 @pytest.mark.slow
 def test_sigterm_saves_and_exits_with_zero(flags, tmp_path):
     flags = {**flags, "num_train_epochs": "2000", "best_metric": "eval_accuracy"}
-    process = start("run_classifier.py", *as_arguments(flags))
+    process = ToolProcess("run_classifier", flags, tmp_path / "log.txt")
     deadline = time.monotonic() + 200
     events = tmp_path / "output" / "evaluations.json"
     while not events.exists():
-        assert process.poll() is None, process.communicate()[1][-2000:]
+        assert process.is_running, process.output()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, log = process.communicate(timeout=100)
-    assert process.returncode == 0, log[-2000:]
-    last = log.splitlines()[-1]
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0, process.output()
+    last = process.output().splitlines()[-1]
     step = int(re.match(r"ended by SIGTERM at step (\d+) of 20000, saved", last)[1])
     assert checkpoints(tmp_path / "output")[-1] == step
     assert CheckpointReader(tmp_path / "output").step() == step

@@ -29,7 +29,6 @@ WAYS = {
     "whole": ("one_device", {}),
     "in parts": ("one_device", {"micro_batch_size": 1}),
     "recompute": ("one_device", {"recompute": True}),
-    "global, in parts": ("one_device", {"reduction": "global", "micro_batch_size": 2}),
     "two devices, global": ("mirrored", {"reduction": "global"}),
     "two devices, global, in parts, recompute": (
         "mirrored",
@@ -39,7 +38,7 @@ WAYS = {
     "two devices, in parts": ("mirrored", {"micro_batch_size": 1}),
 }
 # These compute what the first does.
-EQUAL = {"whole": list(WAYS)[1:6], "two devices": ["two devices, in parts"]}
+EQUAL = {"whole": list(WAYS)[1:5], "two devices": ["two devices, in parts"]}
 
 
 def config() -> BertConfig:
@@ -74,8 +73,8 @@ def make_trainer(way, task, init_checkpoint, **schedule):
     strategy = strategy_of(name)
     with strategy.scope():
         model = task.create_model(recompute=options.pop("recompute", False))
-        if hasattr(model, "pooled_dropout"):
-            model.pooled_dropout.rate = 0.0
+        if hasattr(model, "dropout"):
+            model.dropout.rate = 0.0
         optimizer = create_optimizer(
             **{"init_lr": 1e-3, "num_train_steps": 8, "num_warmup_steps": 3, **schedule}
         )

@@ -210,7 +210,7 @@ except ConfigError as error:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps to RLIMIT_AS")
 def test_a_process_that_runs_out_of_memory_says_so():
     message, cause = json.loads(run("-c", _STARVED).splitlines()[-1])

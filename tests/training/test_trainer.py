@@ -34,7 +34,7 @@ def make_trainer(
     tf.keras.utils.set_random_seed(1)
     with strategy.scope():
         model = task.create_model(recompute=recompute)
-        model.pooled_dropout.rate = dropout
+        model.dropout.rate = dropout
         optimizer = create_optimizer(1e-2, steps, 2)
         optimizer.build(model.trainable_variables)
     return Trainer(task, model, strategy, optimizer, random_seed=7, **options)

@@ -110,7 +110,7 @@ def fit_error() -> float:
 
     def make(loss, optimizer):
         model = BertClassifier(config, 2)
-        model.pooled_dropout.rate = 0.0
+        model.dropout.rate = 0.0
         load_checkpoint(model, TESTDATA / "classifier_init.ckpt")
         model.compile(optimizer=optimizer, loss=loss)
         return model
