@@ -8,7 +8,7 @@ from absl import logging
 from bert_tf.checkpoint import load_checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError
-from bert_tf.tokenization import vocabulary
+from bert_tf.tokenization.vocabulary import vocab_of_model
 
 
 def load_pretrained(
@@ -47,10 +47,9 @@ def load_pretrained(
         fit each other or `do_lower_case`.
     """
     config = BertConfig.from_json_file(bert_config_file)
-    vocab = vocabulary.check_vocab(vocab_file, config.vocab_size)
-    if check_casing:
-        vocabulary.validate_case_matches_checkpoint(do_lower_case, init_checkpoint)
-        vocabulary.check_casing(vocab, do_lower_case, vocab_file)
+    vocab = vocab_of_model(
+        vocab_file, config.vocab_size, do_lower_case, init_checkpoint, check_casing
+    )
     model = create_model(config)
     report = load_checkpoint(model, init_checkpoint)
     lacking = [name for name in report.fresh if not name.startswith(others)]

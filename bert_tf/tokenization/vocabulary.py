@@ -234,3 +234,29 @@ def validate_case_matches_checkpoint(
         f"--do_lower_case={bool(do_lower_case)} contradicts --init_checkpoint="
         f"{init_checkpoint}, as {model} is {kind} model; pass --do_lower_case={mend}."
     )
+
+
+def vocab_of_model(
+    vocab_file: str,
+    vocab_size: int,
+    do_lower_case: bool,
+    init_checkpoint: str | None = None,
+    casing: bool = True,
+) -> Mapping[str, int]:
+    """Returns a vocabulary that fits a model, piece -> id in the order of ids.
+
+    Args:
+      vocab_file: Where it is.
+      vocab_size: Of the model.
+      do_lower_case: Whether texts are to be lower-cased.
+      init_checkpoint: The model's checkpoint, whose path may tell its casing.
+      casing: Whether to check `do_lower_case` against path and vocabulary.
+
+    Raises:
+      ConfigError, DataError: It is missing or damaged, or contradicts the others.
+    """
+    vocab = check_vocab(vocab_file, vocab_size)
+    if casing:
+        validate_case_matches_checkpoint(do_lower_case, init_checkpoint)
+        check_casing(vocab, do_lower_case, vocab_file)
+    return vocab

@@ -21,12 +21,8 @@ from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import sha256
 from bert_tf.serving.export import export
 from bert_tf.tasks.task import FineTuningTask
-from bert_tf.tokenization import (
-    GraphTokenizer,
-    check_casing,
-    check_vocab,
-    validate_case_matches_checkpoint,
-)
+from bert_tf.tokenization import GraphTokenizer
+from bert_tf.tokenization.vocabulary import vocab_of_model
 from bert_tf.tools.fine_tuning_flags import FineTuningConfig
 from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
 from bert_tf.tools.result_files import (
@@ -53,10 +49,13 @@ def load_model_files(
       ConfigError, DataError: They are damaged, or do not fit each other or the flags.
     """
     bert_config = read_bert_config(config.bert_config_file, max_seq_length)
-    vocab = check_vocab(config.vocab_file, bert_config.vocab_size)
-    if config.check_casing:
-        validate_case_matches_checkpoint(config.do_lower_case, config.init_checkpoint)
-        check_casing(vocab, config.do_lower_case, config.vocab_file)
+    vocab_of_model(
+        config.vocab_file,
+        bert_config.vocab_size,
+        config.do_lower_case,
+        config.init_checkpoint,
+        config.check_casing,
+    )
     return bert_config, GraphTokenizer(config.vocab_file, config.do_lower_case)
 
 
@@ -296,10 +295,12 @@ class FineTuningRun(ModelRun):
         return self.task.join(self.examples[name], rows)
 
     def _predict(self) -> None:
-        batch_size = self.config.predict_batch_size
-        self._write_records("predict", batch_size)
-        examples = self.examples["predict"]
-        outcome = self._outcome("predict", batch_size)
+        examples, batch_size = self.examples["predict"], self.config.predict_batch_size
+        if examples is self.examples.get("eval"):
+            outcome = self._validated_outcome
+        else:
+            self._write_records("predict", batch_size)
+            outcome = self._outcome("predict", batch_size)
         write_predictions(self.folder.path, self.task, examples, outcome)
         if self.task.labelled(examples):
             try:
