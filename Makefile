@@ -16,6 +16,8 @@ venv: $(STAMP)  ## make or renew .venv with the tested versions
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[test]'
+# Only its evaluators of SQuAD are used, which need none of its many dependencies.
+	$(PY) -m pip install --quiet -c constraints.txt --no-deps tf-models-official
 	touch $(STAMP)
 
 test: $(STAMP)  ## lint, check types and run the tests

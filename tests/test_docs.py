@@ -17,6 +17,7 @@ from bert_tf.tools import (
     plot,
     run_classifier,
     run_pretraining,
+    run_squad,
     sweep,
 )
 from bert_tf.tools.command_line import all_flags
@@ -114,6 +115,15 @@ def test_the_table_of_glue_is_the_processors():
         assert set(re.findall(r"`(\w+)`", metrics)) <= set(known)
 
 
+def test_the_table_of_run_squad_is_what_run_classifier_has_not_or_otherwise():
+    others = defaults(all_flags(run_classifier.GROUPS))
+    own = flags.FlagValues()
+    run_squad.define_task_flags(own)
+    values = defaults(all_flags(run_squad.GROUPS))
+    differ = {name: x for name, x in values.items() if others.get(name) != x}
+    assert table("squad.md") == defaults(own) | differ
+
+
 def commands():
     """Yields the commands of `bert-tf` and of the release's scripts of all pages."""
     for page in PAGES:
@@ -129,6 +139,7 @@ def test_the_docs_commands_parse():
     tools = {
         "run_classifier": run_classifier.GROUPS,
         "run_pretraining": run_pretraining.GROUPS,
+        "run_squad": run_squad.GROUPS,
         "sweep": sweep.GROUPS,
         "plot": plot.GROUPS,
         "convert_checkpoint": convert_checkpoint.GROUPS,

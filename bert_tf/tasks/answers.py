@@ -16,7 +16,7 @@ from absl import logging
 from bert_tf.tokenization import BasicTokenizer
 
 # What the release starts from when it looks for the lowest score of "no answer".
-_NO_NULL_SCORE = 1000000.0
+NO_NULL_SCORE = 1000000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +140,9 @@ class AnswerFinder:
         if not rules.version_2_with_negative:
             return Answers(entries[0].text, nbest, best_text)
         # Nothing to compare with: as sure as can be. The release fails here.
-        odds = _NO_NULL_SCORE
+        odds = NO_NULL_SCORE
         if best is not None:
-            lowest = null.score if len(starts) else _NO_NULL_SCORE
-            odds = lowest - best.start_logit - best.end_logit
+            odds = null.score - best.start_logit - best.end_logit
         text = "" if odds > rules.null_score_diff_threshold else best_text
         return Answers(text, nbest, best_text, odds)
 

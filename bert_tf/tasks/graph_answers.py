@@ -8,10 +8,9 @@ Letters in shape comments: n texts, w words and p pieces of all of them, r rows.
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from bert_tf.tasks.answers import Rules
+from bert_tf.tasks.answers import NO_NULL_SCORE, Rules
 from bert_tf.tasks.squad_files import WHITESPACE
 from bert_tf.tokenization import GraphTokenizer
 from bert_tf.tokenization.word_windows import WordWindows
@@ -34,12 +33,7 @@ class GraphAnswers:
 
     def __init__(self, rules: Rules, tokenizer: GraphTokenizer):
         self.rules = rules
-        lengths = np.zeros(max(tokenizer.vocab.values()) + 1, np.int32)
-        for piece, index in tokenizer.vocab.items():
-            lengths[index] = len(piece.removeprefix("##"))
-        # Nobody knows what it stands for: no sum with it is that of a text.
-        lengths[tokenizer.vocab["[UNK]"]] = -(2**20)
-        self._lengths = lengths
+        self.tokenizer = tokenizer
 
     def __call__(
         self, words: tf.RaggedTensor, windows: WordWindows, outputs: dict[str, Any]
@@ -60,8 +54,8 @@ class GraphAnswers:
             tf.where(is_best, rows, tf.int32.max), windows.text, count
         )
         known = best > outputs["start_logits"].dtype.min
-        row = tf.where(known, row, 0)
         # One more, so that there is something to gather where there is no row.
+        row = tf.where(known, row, tf.size(score))
         first, last = (tf.gather(tf.pad(x, [[0, 1]]), row) for x in (begin, stop))
         text = self._text(words, windows, first, last)
         found = {"answer": tf.where(known, text, ""), "score": best}
@@ -69,7 +63,7 @@ class GraphAnswers:
             return found
         null = outputs["start_logits"][:, 0] + outputs["end_logits"][:, 0]
         null = tf.math.unsorted_segment_min(null, windows.text, count)
-        odds = tf.where(known, null - best, null.dtype.max)
+        odds = tf.where(known, null - best, NO_NULL_SCORE)
         none = odds > self.rules.null_score_diff_threshold
         return found | {
             "answer": tf.where(none, "", found["answer"]),
@@ -119,36 +113,41 @@ class GraphAnswers:
         last: tf.Tensor,
     ) -> tf.Tensor:
         """Returns what the contexts say from one piece to another, string `[n]`."""
-        # One more, so that there is something to gather where there is no piece.
-        word = tf.pad(windows.word, [[0, 1]])
+        # The word, among those of all texts, of each piece; one more, to be gathered.
         before = tf.cast(words.row_splits[:-1], tf.int32)
-        first_word, last_word = tf.gather(word, first), tf.gather(word, last)
-        places = tf.ragged.range(before + first_word, before + last_word + 1)
-        here = tf.gather(tf.concat([words.values, [""]], axis=0), places)
-        text = tf.strings.reduce_join(here, axis=1, separator=" ")
-        # Of its first and last words, what the answer's own pieces are of.
-        lengths = tf.gather(self._lengths, tf.pad(windows.pieces, [[0, 1]]))
-        sums = tf.concat([[0], tf.cumsum(lengths)], axis=0)
-        global_word = word + tf.gather(
-            tf.pad(before, [[0, 1]]), self._text_of_piece(windows)
-        )
-        from_word = tf.searchsorted(global_word[:-1], before + first_word)
-        to_word = tf.searchsorted(global_word[:-1], before + last_word, side="right")
-        skipped = tf.gather(sums, first) - tf.gather(sums, from_word)
-        dropped = tf.gather(sums, to_word) - tf.gather(sums, last + 1)
-        bare = tf.strings.regex_replace(text, " ", "")
-        all_of_them = tf.gather(sums, to_word) - tf.gather(sums, from_word)
-        # Else the tokenizer does more than change characters one by one.
-        one_by_one = all_of_them == tf.strings.length(bare, unit="UTF8_CHAR")
-        length = tf.strings.length(text, unit="UTF8_CHAR")
-        return tf.strings.substr(
-            text,
-            tf.where(one_by_one, skipped, 0),
-            tf.where(one_by_one, length - skipped - dropped, length),
-            unit="UTF8_CHAR",
-        )
+        own = tf.RaggedTensor.from_row_splits(windows.word, windows.splits)
+        word = windows.word + tf.gather(before, own.value_rowids())
+        padded = tf.pad(word, [[0, 1]])
+        first_word, last_word = tf.gather(padded, first), tf.gather(padded, last)
+        places = tf.ragged.range(first_word, last_word + 1)
+        here = tf.gather(tf.concat([words.values, [""]], axis=0), places.values)
+        text = tf.strings.reduce_join(places.with_values(here), axis=1, separator=" ")
+        # The pieces of these words, q of all texts, and which are the answer's.
+        pieces, lengths = self.tokenizer.tokenize_with_lengths(text)
+        row = tf.cast(pieces.value_rowids(), tf.int32)  # [q]
+        begins = tf.cast(pieces.row_starts(), tf.int32)
+        begins += first - tf.searchsorted(word, first_word)
+        number = tf.range(tf.size(row))
+        is_before = number < tf.gather(begins, row)
+        is_behind = number > tf.gather(begins + last - first, row)
+        is_unknown = pieces.values == self.tokenizer.vocab["[UNK]"]
+        is_unknown &= ~(is_before | is_behind)
 
-    def _text_of_piece(self, windows: WordWindows) -> tf.Tensor:
-        """Returns the text that each piece is of, and one more, `[p + 1]`."""
-        pieces = tf.range(tf.size(windows.pieces) + 1)
-        return tf.searchsorted(windows.splits[1:], pieces, side="right")
+        def total(of_pieces: tf.Tensor) -> tf.Tensor:
+            return tf.math.unsorted_segment_sum(of_pieces, row, tf.size(text))
+
+        # As the release has it: all of the words, where the answer's are not known, or
+        # where the tokenizer does more than change characters one by one.
+        bare = tf.strings.regex_replace(text, " ", "")
+        is_whole = total(tf.cast(is_unknown, tf.int32)) > 0
+        is_whole |= total(lengths.values) != _characters(bare)
+        skipped, dropped = (
+            tf.where(is_whole, 0, total(tf.where(others, lengths.values, 0)))
+            for others in (is_before, is_behind)
+        )
+        rest = _characters(text) - skipped - dropped
+        return tf.strings.substr(text, skipped, rest, unit="UTF8_CHAR")
+
+
+def _characters(text: tf.Tensor) -> tf.Tensor:
+    return tf.strings.length(text, unit="UTF8_CHAR")

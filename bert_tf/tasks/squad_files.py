@@ -73,7 +73,7 @@ def read_squad_examples(
     lost: list[str] = []
     seen: set[str] = set()
     for context, qa, where in _questions(input_file):
-        qas_id = _field(qa, "id", str, where)
+        qas_id = str(_field(qa, "id", str | int, where))
         if qas_id in seen:
             raise DataError(
                 f"Expected every question with an id of its own in {input_file}, found "
@@ -89,7 +89,13 @@ def read_squad_examples(
             example.answers = [_field(each, "text", str, where) for each in answers]
         if is_training:
             if version_2_with_negative:
-                example.is_impossible = _field(qa, "is_impossible", bool, where)
+                example.is_impossible = _field(
+                    qa,
+                    "is_impossible",
+                    bool,
+                    where,
+                    ", or leave out --version_2_with_negative for SQuAD 1.1",
+                )
             if not example.is_impossible:
                 answer = _only(answers, where, version_2_with_negative)
                 if not _place_answer(example, answer, context, where):
@@ -141,22 +147,30 @@ def _questions(path: str) -> Iterator[tuple[_Context, Any, str]]:
             context = _Context(
                 [word[0] for word in words], [word.start() for word in words], len(text)
             )
-            for qa in _field(paragraph, "qas", list, where):
-                yield context, qa, where
+            for index, qa in enumerate(_field(paragraph, "qas", list, where)):
+                question = f"data[{number}].paragraphs[{place}].qas[{index}] of {path}"
+                yield context, qa, question
 
 
-def _field(value: Any, name: str, kind: type, where: str) -> Any:
+# What is expected of a value, in words.
+_KINDS = {
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    str | int: "a text or a whole number",
+}
+
+
+def _field(value: Any, name: str, kind: Any, where: str, hint: str = "") -> Any:
+    """Returns `value[name]`, which has to be of a kind; else a hint may help."""
     found = value.get(name) if isinstance(value, dict) else None
-    # To JSON's true and false, 0 and 1 are no numbers.
-    if not isinstance(found, kind) or (kind is int and isinstance(found, bool)):
-        what = {list: "a list", str: "a text", bool: "true or false", int: "a number"}
+    # To JSON true and false are no numbers.
+    if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
         got = f"{found!r:.40}" if isinstance(value, dict) and name in value else "none"
-        hint = ""
-        if name == "is_impossible":
-            hint = ", or leave out --version_2_with_negative for SQuAD 1.1"
         raise DataError(
-            f"Expected {name!r} to be {what[kind]}, as in SQuAD's format, found {got} "
-            f"in {where}; correct it{hint}."
+            f"Expected {name!r} to be {_KINDS[kind]}, as in SQuAD's format, found "
+            f"{got} in {where}; correct it{hint}."
         )
     return found
 

@@ -4,6 +4,8 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from bert_tf.errors import ConfigError
 from bert_tf.tasks.answers import Answers
 from bert_tf.tasks.squad_files import SquadExample
@@ -71,14 +73,22 @@ def scores(
     data = _data(examples)
     found = squad_evaluate_v2_0.evaluate(data, texts)
     best_texts = {example.qas_id: answer.best_text for example, answer in pairs}
-    odds = {example.qas_id: answer.null_odds for example, answer in pairs}
-    at_best = squad_evaluate_v2_0.evaluate(data, best_texts, odds)
+    odds = np.array([answer.null_odds for _, answer in pairs])
+    # By their ranks, from 1 on: a best threshold of 0 is the evaluator's way to say
+    # that nothing should be answered, whatever the odds are.
+    thresholds, ranks = np.unique(odds, return_inverse=True)
+    thresholds = np.append(thresholds[0] - 1.0, thresholds)
+    by_rank = dict(zip(best_texts, (ranks + 1).tolist(), strict=True))
+    at_best = squad_evaluate_v2_0.evaluate(data, best_texts, by_rank)
+    best = {ours: at_best[theirs] for theirs, ours in _BEST.items()}
+    for name in ("best_exact_thresh", "best_f1_thresh"):
+        best[name] = float(thresholds[int(best[name])])
     of_texts = {
         name: value
         for name, value in found.items()
         if name in ("exact", "f1", "total") or name.startswith(("HasAns", "NoAns"))
     }
-    return of_texts | {ours: at_best[theirs] for theirs, ours in _BEST.items()}
+    return of_texts | best
 
 
 def _data(examples: Sequence[SquadExample]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ Letters in shape comments: n texts, w words, r rows, S sequence.
 import types
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
@@ -58,6 +59,9 @@ class GraphTokenizer(tf.Module):
             )
         self._vocab_file = vocab_file
         self._split_words = WordSplitter(do_lower_case)
+        self._piece_lengths = np.zeros(max(self.vocab.values()) + 1, np.int32)
+        for piece, index in self.vocab.items():
+            self._piece_lengths[index] = len(piece.removeprefix("##"))
         # Strings live on the host, so everything here does.
         with tf.init_scope(), tf.device("/CPU:0"):
             self._wordpiece = tf_text.FastWordpieceTokenizer(
@@ -78,12 +82,34 @@ class GraphTokenizer(tf.Module):
           int32 [n, None].
         """
         with tf.device("/CPU:0"):
-            strings = _as_batch(strings)
-            words, word_splits = self._split_words(strings)
+            words, word_splits = self._split_words(_as_batch(strings))
+            return _join_words(self._wordpiece.tokenize(words), word_splits)
+
+    def tokenize_with_lengths(
+        self, strings: tf.Tensor
+    ) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Returns the ids of a batch of texts, and what each piece stands for.
+
+        Args:
+          strings: string [n], UTF-8; bad bytes are left out.
+
+        Returns:
+          As `tokenize`; and int32 [n, None], how many characters of the normalized text
+          each piece stands for: `[UNK]` for those of its word (of a word of over 200
+          characters, for 5).
+        """
+        with tf.device("/CPU:0"):
+            words, word_splits = self._split_words(_as_batch(strings))
             pieces = self._wordpiece.tokenize(words)
-            row_splits = tf.gather(pieces.row_splits, word_splits)
-            return tf.RaggedTensor.from_row_splits(
-                pieces.values, row_splits, validate=False
+            of_words = tf.strings.length(words, unit="UTF8_CHAR")
+            lengths = tf.where(
+                pieces.values == self.vocab["[UNK]"],
+                tf.gather(of_words, pieces.value_rowids()),
+                tf.gather(self._piece_lengths, pieces.values),
+            )
+            return (
+                _join_words(pieces, word_splits),
+                _join_words(pieces.with_values(lengths), word_splits),
             )
 
     @property
@@ -230,6 +256,12 @@ class GraphTokenizer(tf.Module):
         self, extracts: list[packing.Extract], max_seq_length: int, pad_to_max: bool
     ) -> dict[str, tf.Tensor]:
         return packing.arrange(extracts, *self.special_ids, max_seq_length, pad_to_max)
+
+
+def _join_words(pieces: tf.RaggedTensor, word_splits: tf.Tensor) -> tf.RaggedTensor:
+    """Makes of something for each piece of each word, [w, None], rows of texts."""
+    row_splits = tf.gather(pieces.row_splits, word_splits)
+    return tf.RaggedTensor.from_row_splits(pieces.values, row_splits, validate=False)
 
 
 def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:

@@ -79,6 +79,11 @@ def pack_words(
         room = tf.fill(tf.shape(available), max_seq_length - 2)
         query = None
         if queries is not None:
+            tf.debugging.assert_equal(
+                tf.size(queries, tf.int64),
+                words.nrows(),
+                "Expected as many queries as texts.",
+            )
             query = tokenizer.tokenize(queries)[:, :max_query_length]
             query_length = tf.cast(query.row_lengths(), tf.int32)
             room -= query_length + 1

@@ -119,6 +119,12 @@ class FineTuningRun(ModelRun):
         self.num_rows = {
             name: int(task.count_rows(rows).sum()) for name, rows in examples.items()
         }
+        for name, count in self.num_rows.items():
+            if not count:
+                raise DataError(
+                    f"Expected text to {name} with, got {self._size(name)}; check the "
+                    "file."
+                )
         schedule = self._schedule_of(config) if config.do_train else None
         self.length_buckets = check_length_buckets(
             config.length_buckets, task.max_seq_length

@@ -120,7 +120,9 @@ ASKED = {"text_a": ["the sun", "snow", ""]}
 CASES = {
     "one label": Case("run_classifier", texts(str), TABLES, ASKED),
     "labels": Case("run_classifier", texts(lambda x: f"{x}|a"), TABLES, ASKED),
-    "numbers": Case("run_classifier", texts({"cold": "0.5", "warm": "3.25"}.get), TABLES, ASKED),
+    "numbers": Case(
+        "run_classifier", texts({"cold": "0.5", "warm": "3.25"}.get), TABLES, ASKED
+    ),
     "questions": Case(
         "run_squad",
         questions,

@@ -12,9 +12,13 @@ from bert_tf import (
     BertConfig,
     BertModel,
     BertPretrainer,
+    BertSpanLabeler,
     ConfigError,
     DataError,
+    load_checkpoint,
+    save_checkpoint,
 )
+from bert_tf.checkpoint import CheckpointReader
 from bert_tf.modeling import kernels
 
 CONFIG = BertConfig(
@@ -131,6 +135,40 @@ def test_masked_words_are_gathered_before_the_table():
     ]
     assert [3, 2, 50] in shapes
     assert not [s for s in shapes if 50 in s and (11 in s or 33 in s)]
+
+
+def test_span_labeler_has_the_releases_variables(tmp_path):
+    model = BertSpanLabeler(CONFIG)
+    save_checkpoint(model, tmp_path / "model.ckpt")
+    reader = CheckpointReader(tmp_path / "model.ckpt")
+    heads = {k: list(x) for k, x in reader.shapes.items() if not k.startswith("bert/")}
+    assert heads == {
+        "cls/squad/output_weights": [2, CONFIG.hidden_size],
+        "cls/squad/output_bias": [2],
+    }
+    # Truncated at two standard deviations of 0.02, as in the release.
+    assert 0 < np.abs(reader.read("cls/squad/output_weights")).max() <= 0.04
+    model.squad.output_bias.assign([1.0, -1.0])
+    save_checkpoint(model, tmp_path / "model.ckpt")
+    other = BertSpanLabeler(CONFIG)
+    load_checkpoint(other, tmp_path / "model.ckpt")
+    found, expected = other({"input_ids": IDS}), model({"input_ids": IDS})
+    hidden = model.bert(IDS, IDS * 0 + 1, IDS * 0)["sequence_output"].numpy()
+    weights = reader.read("cls/squad/output_weights")
+    for number, name in enumerate(("start_logits", "end_logits")):
+        np.testing.assert_array_equal(found[name], expected[name])
+        by_hand = hidden @ weights[number] + [1.0, -1.0][number]
+        np.testing.assert_allclose(found[name], by_hand, atol=1e-5)
+
+
+def test_span_labeler_in_bfloat16():
+    exact = BertSpanLabeler(CONFIG)
+    model = BertSpanLabeler(CONFIG, dtype="mixed_bfloat16")
+    model.set_weights(exact.get_weights())
+    found, expected = model({"input_ids": IDS}), exact({"input_ids": IDS})
+    for name, logits in found.items():
+        assert logits.dtype == tf.float32 and logits.shape == IDS.shape
+        np.testing.assert_allclose(logits, expected[name], atol=0.01)
 
 
 def test_functional_model_and_keras_file(tmp_path):
