@@ -38,7 +38,7 @@ def write_small_task(
       rows: How many labelled texts.
       vocab_size: How many pieces the vocabulary is filled up to.
     """
-    write_model_files(folder, testdata, vocab_size, num_hidden_layers=2)
+    write_model_files(folder, testdata, vocab_size, num_hidden_layers=1)
     draw = random.Random(5)
     lines = ["text\tlabel"]
     for _ in range(rows):

@@ -96,7 +96,7 @@ def table(path: str) -> np.ndarray:
     return CheckpointReader(find_checkpoint(path)).read(TABLE)
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_the_commands_do_what_the_page_says(files, capsys):
     trained = 0
     for number, (tool, arguments) in enumerate(commands()):

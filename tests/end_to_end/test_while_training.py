@@ -28,11 +28,7 @@ TRAIN = {
 
 @pytest.fixture
 def flags(tmp_path, testdata):
-    flags = write_small_task(tmp_path, testdata, rows=100)
-    config = json.loads((tmp_path / "bert_config.json").read_text())
-    config["num_hidden_layers"] = 1  # which halves the time
-    (tmp_path / "bert_config.json").write_text(json.dumps(config))
-    return {**flags, **TRAIN}
+    return {**write_small_task(tmp_path, testdata, rows=100), **TRAIN}
 
 
 def run(capsys, flags, **changes) -> tuple[int, str]:
@@ -158,7 +154,9 @@ def test_sigterm_saves_and_exits_with_zero(flags, tmp_path):
     assert CheckpointReader(tmp_path / "output").step() == step + 10
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.acceptance)]
+)
 def test_other_precisions_learn_the_same(flags, tmp_path, capsys, precision):
     assert run(capsys, flags, precision=precision)[0] == 0
     assert results(tmp_path)["eval_accuracy"] >= 0.9

@@ -35,7 +35,7 @@ MEASURED = {
     "in parts": dataclasses.replace(WORK, micro_batch_size=16),
     "pretraining": Workload(TINY, 64, 64, precision="bfloat16", num_predictions=20),
 }
-QUICK = ("whole", "pretraining")
+QUICK = ("pretraining",)
 
 
 @functools.cache
