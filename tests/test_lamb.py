@@ -230,7 +230,7 @@ def test_fit_makes_the_same_steps(testdata):
 
     def start():
         model = BertClassifier(without_dropout(testdata), 2)
-        model.pooled_dropout.rate = 0.0
+        model.dropout.rate = 0.0
         load_checkpoint(model, testdata / "classifier_init.ckpt")
         return model, create_optimizer(1e-3, 8, 0, optimizer="lamb")
 

@@ -74,8 +74,8 @@ def make_trainer(way, task, init_checkpoint, **schedule):
     strategy = strategy_of(name)
     with strategy.scope():
         model = task.create_model(recompute=options.pop("recompute", False))
-        if hasattr(model, "pooled_dropout"):
-            model.pooled_dropout.rate = 0.0
+        if hasattr(model, "dropout"):
+            model.dropout.rate = 0.0
         optimizer = create_optimizer(
             **{"init_lr": 1e-3, "num_train_steps": 8, "num_warmup_steps": 3, **schedule}
         )
