@@ -18,7 +18,9 @@ from bert_tf.tools import (
     run_classifier,
     run_pretraining,
     run_squad,
+    run_tagger,
     sweep,
+    tagger_flags,
 )
 from bert_tf.tools.command_line import all_flags
 from tests.programs import ROOT
@@ -124,6 +126,14 @@ def test_the_table_of_run_squad_is_what_run_classifier_has_not_or_otherwise():
     assert table("squad.md") == defaults(own) | differ
 
 
+def test_the_table_of_run_taggers_own_flags_is_the_programs():
+    values = flags.FlagValues()
+    tagger_flags.define_task_flags(values)
+    assert table("tagging.md") == defaults(values)
+    others = set(all_flags(run_tagger.GROUPS)) - set(values)
+    assert others <= set(all_flags(run_classifier.GROUPS))
+
+
 def commands():
     """Yields the commands of `bert-tf` and of the release's scripts of all pages."""
     for page in PAGES:
@@ -140,6 +150,7 @@ def test_the_docs_commands_parse():
         "run_classifier": run_classifier.GROUPS,
         "run_pretraining": run_pretraining.GROUPS,
         "run_squad": run_squad.GROUPS,
+        "run_tagger": run_tagger.GROUPS,
         "sweep": sweep.GROUPS,
         "plot": plot.GROUPS,
         "convert_checkpoint": convert_checkpoint.GROUPS,

@@ -1,21 +1,22 @@
 """Your own labelled texts: TSV, CSV or JSON Lines files with columns of any name."""
 
 import dataclasses
-import hashlib
 import json
 import os
-import random
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
-
 from bert_tf.errors import DataError
-from bert_tf.files import read_bytes
+from bert_tf.tasks import held_out
 from bert_tf.tasks.classification import DataProcessor, InputExample
 from bert_tf.tasks.label_kind import SEPARATOR
 from bert_tf.tasks.label_kinds import KINDS, find_kind
-from bert_tf.tasks.table_files import file_format, read_json_lines, read_table
+from bert_tf.tasks.table_files import (
+    file_format,
+    find_file,
+    read_json_lines,
+    read_table,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +75,7 @@ class CustomProcessor(DataProcessor):
         self._train_file: list[InputExample] | None = None
 
     def get_train_examples(self, data_dir: str) -> list[InputExample]:
-        examples = self._read_train_file(data_dir)
-        held_out = self._held_out(data_dir, len(examples))
-        return [x for index, x in enumerate(examples) if index not in held_out]
+        return self._split(data_dir)[0]
 
     def get_dev_examples(self, data_dir: str) -> list[InputExample]:
         path = self._find(data_dir, "dev")
@@ -87,9 +86,7 @@ class CustomProcessor(DataProcessor):
                     "found none; name it with --dev_file, or set --dev_fraction."
                 )
             return self._read_labelled(path, "dev")[0]
-        examples = self._read_train_file(data_dir)
-        held_out = self._held_out(data_dir, len(examples))
-        return [examples[index] for index in sorted(held_out)]
+        return self._split(data_dir)[1]
 
     def get_test_examples(self, data_dir: str) -> list[InputExample]:
         path = self._find(data_dir, "test")
@@ -153,41 +150,22 @@ class CustomProcessor(DataProcessor):
             )
         return examples, kind
 
-    def _held_out(self, data_dir: str, count: int) -> set[int]:
-        """Returns which rows of the training file are the dev set."""
-        dev_file = self._find(data_dir, "dev")
-        if self.dev_fraction and dev_file is not None:
-            raise DataError(
-                f"Expected no dev file beside --dev_fraction, found {dev_file}; give "
-                "one of the two."
-            )
-        size = round(count * self.dev_fraction)
-        if self.dev_fraction and not 0 < size < count:
-            raise DataError(
-                f"Expected --dev_fraction={self.dev_fraction} to split {count} "
-                f"training examples, got {size} of them for the dev set; choose "
-                "another."
-            )
-        return set(random.Random(self.random_seed).sample(range(count), size))
+    def _split(self, data_dir: str) -> tuple[list[InputExample], list[InputExample]]:
+        return held_out.split(
+            self._read_train_file(data_dir),
+            self.dev_fraction,
+            self.random_seed,
+            self._find(data_dir, "dev"),
+        )
 
     def held_out_by(self, data_dir: str) -> dict[str, Any]:
         """Returns what decides which rows of the training file are the dev set."""
-        path = self._find(data_dir, "train")
-        content = read_bytes(path) if path else b""
-        return {
-            "dev_fraction": self.dev_fraction,
-            "random_seed": self.random_seed,
-            "train_file_sha256": hashlib.sha256(content).hexdigest(),
-        }
+        path = self._find(data_dir, "train") or ""
+        return held_out.note(path, self.dev_fraction, self.random_seed)
 
     def _find(self, data_dir: str, set_type: str) -> str | None:
-        if self.files.get(set_type):
-            return self.files[set_type]
-        for extension in ("tsv", "csv", "jsonl"):
-            path = os.path.join(data_dir or "", f"{set_type}.{extension}")
-            if data_dir and tf.io.gfile.exists(path):
-                return path
-        return None
+        extensions = ("tsv", "csv", "jsonl")
+        return self.files.get(set_type) or find_file(data_dir, set_type, extensions)
 
     def _read(self, path: str, set_type: str, labelled: bool) -> Iterator[InputExample]:
         columns = self.columns

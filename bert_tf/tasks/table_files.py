@@ -1,11 +1,11 @@
-"""TSV, CSV and JSON Lines files, read with the line of every row."""
+"""TSV, CSV and JSON Lines files: where they are, and their rows with their lines."""
 
 import csv
 import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -35,6 +35,23 @@ class Row:
                 f" in {self.source}; correct that row."
             )
         return self.fields[column]
+
+
+def find_file(
+    data_dir: str | None, set_type: str, extensions: Iterable[str]
+) -> str | None:
+    """Returns a folder's file of a set, such as train.tsv; None if it has none.
+
+    Args:
+      data_dir: The folder; None for none.
+      set_type: `train`, `dev` or `test`.
+      extensions: What may stand behind the dot; the first that is there counts.
+    """
+    for extension in extensions:
+        path = os.path.join(data_dir or "", f"{set_type}.{extension}")
+        if data_dir and tf.io.gfile.exists(path):
+            return path
+    return None
 
 
 def read_lines(path: str) -> list[tuple[int, str]]:

@@ -1,15 +1,20 @@
 """Sentences whose words have tags: CoNLL files, CoNLL-U, and plain text to tag."""
 
 import dataclasses
-import os
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from bert_tf.errors import DataError
-from bert_tf.tasks.table_files import read_lines
+from bert_tf.tasks import held_out
+from bert_tf.tasks.table_files import find_file, read_lines
 from bert_tf.tokenization import BasicTokenizer
 
-# Of CoNLL-U: the word's form, and its part of speech.
-_CONLLU_WORD, _CONLLU_TAG = 1, 3
+# What the names of files end in: of those with a word a line, and of plain text.
+_EXTENSIONS = ("conll", "conllu", "tsv", "txt")
+_TEXT_EXTENSIONS = ("txt",)
+# Of CoNLL-U: the word's form, its part of speech, and what stands for none.
+_CONLLU_WORD, _CONLLU_TAG, _CONLLU_NONE = 1, 3, "_"
 _DOCUMENT = "-DOCSTART-"
 
 
@@ -42,6 +47,145 @@ class TaggedSentence:
         return f"{self.source}, line {self.lines[word]}"
 
 
+class TagFiles:
+    """The train, dev and test files of a run, of which it reads what it is asked for.
+
+    Args:
+      data_dir: Folder with files such as train.conll.
+      files: `{"train": path, "dev": path, "test": path}`; what is missing is looked
+        for in the folder.
+      word_column: As `read_tagged` takes it.
+      tag_column: The same.
+      plain_test: Whether the test file is plain text, a sentence a line.
+      dev_fraction: Share of the training file that serves as dev set when there is no
+        dev file.
+      random_seed: Which sentences these are.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | None,
+        files: Mapping[str, str | None],
+        *,
+        word_column: int | None = None,
+        tag_column: int | None = None,
+        plain_test: bool = False,
+        dev_fraction: float = 0.0,
+        random_seed: int = 12345,
+    ):
+        self.data_dir = data_dir
+        self.files = files
+        self.word_column = word_column
+        self.tag_column = tag_column
+        self.plain_test = plain_test
+        self.dev_fraction = dev_fraction
+        self.random_seed = random_seed
+
+    def train(self) -> list[TaggedSentence]:
+        return self._split()[0]
+
+    def dev(self) -> list[TaggedSentence]:
+        return self._split()[1] if self.dev_fraction else self._read("dev")
+
+    def test(self) -> list[TaggedSentence]:
+        return self._read("test")
+
+    def tags(self) -> list[str]:
+        """Returns all tags of the training file, sorted.
+
+        Raises:
+          DataError: There are not two different ones.
+        """
+        found = sorted({tag for each in self._train_file for tag in each.tags or ()})
+        if len(found) < 2:
+            raise DataError(
+                f"Expected at least two different tags in {self._path('train')}, found "
+                f"only {', '.join(map(repr, found))}; is --tag_column the right column?"
+            )
+        return found
+
+    def held_out_by(self) -> dict[str, Any]:
+        """Returns what decides which sentences of the training file are the dev set."""
+        path = self._path("train")
+        return held_out.note(path, self.dev_fraction, self.random_seed)
+
+    @functools.cached_property
+    def _train_file(self) -> list[TaggedSentence]:
+        return self._read("train")
+
+    def _split(self) -> tuple[list[TaggedSentence], list[TaggedSentence]]:
+        dev_file = self._find("dev")
+        return held_out.split(
+            self._train_file, self.dev_fraction, self.random_seed, dev_file
+        )
+
+    def _read(self, set_type: str) -> list[TaggedSentence]:
+        path = self._path(set_type)
+        if set_type == "test" and self.plain_test:
+            sentences = read_sentences(path)
+        else:
+            with_tags = set_type != "test"
+            sentences = read_tagged(
+                path, self.word_column, self.tag_column, with_tags=with_tags
+            )
+        if not sentences:
+            raise DataError(
+                f"Expected at least one sentence in {path}, found none; check the file."
+            )
+        return sentences
+
+    def _path(self, set_type: str) -> str:
+        path = self._find(set_type)
+        if path is None:
+            extension = self._extensions(set_type)[0]
+            raise DataError(
+                f"Expected a file such as {self.data_dir or '.'}/{set_type}."
+                f"{extension}, found none; name it with --{set_type}_file"
+                f"{', or set --dev_fraction' * (set_type == 'dev')}."
+            )
+        return path
+
+    def _find(self, set_type: str) -> str | None:
+        return self.files.get(set_type) or find_file(
+            self.data_dir, set_type, self._extensions(set_type)
+        )
+
+    def _extensions(self, set_type: str) -> Sequence[str]:
+        is_text = set_type == "test" and self.plain_test
+        return _TEXT_EXTENSIONS if is_text else _EXTENSIONS
+
+
+@dataclasses.dataclass(frozen=True)
+class _Columns:
+    """Where word and tag stand, whether there has to be a tag, and what is none."""
+
+    word: int
+    tag: int
+    with_tags: bool
+    no_tag: str
+
+    def read(self, fields: list[str], source: str) -> tuple[str, str]:
+        """Returns the word and the tag of a line; no tag is an empty one."""
+        width = len(fields)
+        has_tag = -width <= self.tag < width and self.tag % width != self.word
+        if self.word >= width or (self.with_tags and not has_tag):
+            raise DataError(
+                f"Expected a word in column {self.word} and a tag in column "
+                f"{self.tag} (counted from 0), found {width} "
+                f"{'column' if width == 1 else 'columns'} in {source}; correct that "
+                "line, or say --word_column and --tag_column."
+            )
+        word, tag = fields[self.word], fields[self.tag].strip() if has_tag else ""
+        if tag == self.no_tag:
+            tag = ""
+        if not word or (self.with_tags and not tag):
+            raise DataError(
+                f"Expected a {'tag' if word else 'word'} in {source}, found none; "
+                "correct that line."
+            )
+        return word, tag
+
+
 def read_tagged(
     path: str,
     word_column: int | None = None,
@@ -51,53 +195,56 @@ def read_tagged(
     """Reads a file of a word a line, and an empty line between sentences.
 
     A line's columns stand between tabs, or else between spaces. Lines of `-DOCSTART-`
-    are passed over; of a file whose name ends in `.conllu`, also comments, and words
-    that are parts or wholes of others.
+    end a sentence as empty ones do; of a file whose name ends in `.conllu`, comments
+    are passed over, and words that are parts or wholes of others.
 
     Args:
       path: The file.
       word_column: Of the word, from 0; None for the first, in CoNLL-U the second.
       tag_column: Of the tag, from 0, or from -1 backwards; None for the last, in
         CoNLL-U the fourth (UPOS).
-      with_tags: Whether tags are needed; if not, a file may lack them.
+      with_tags: Whether tags are needed; if not, file or sentences may lack them.
 
     Raises:
-      DataError: It is missing or not UTF-8, or a line has too few columns, or not as
-        many as the first line.
+      DataError: It is missing or not UTF-8, a line has too few columns or not as many
+        as the first line, or a word or a tag that is needed is empty.
     """
     is_conllu = path.lower().endswith(".conllu")
     if word_column is None:
         word_column = _CONLLU_WORD if is_conllu else 0
     if tag_column is None:
         tag_column = _CONLLU_TAG if is_conllu else -1
+    columns = _Columns(
+        word_column, tag_column, with_tags, _CONLLU_NONE if is_conllu else ""
+    )
     sentences = []
-    width = 0
+    width = None
     for rows in _blocks(path, is_conllu):
+        words, tags = [], []
         for number, fields in rows:
+            source = f"{path}, line {number}"
             width = width or len(fields)
             if len(fields) != width:
                 raise DataError(
                     f"Expected as many columns as in the lines before, {width}, found "
-                    f"{len(fields)} in {path}, line {number}; correct that line."
+                    f"{len(fields)} in {source}; correct that line."
                 )
-            least = max(word_column + 1, with_tags and _needed(tag_column, word_column))
-            if width < least:
-                raise DataError(
-                    f"Expected a word and its tag, in columns {word_column} and "
-                    f"{tag_column} (counted from 0), found {width} "
-                    f"{'column' if width == 1 else 'columns'} in {path}, line {number};"
-                    " correct that line, or say --word_column and --tag_column."
-                )
-        tags = None
-        if width >= _needed(tag_column, word_column):
-            tags = [fields[tag_column] for _, fields in rows]
-        words = [fields[word_column] for _, fields in rows]
-        lines = [number for number, _ in rows]
+            word, tag = columns.read(fields, source)
+            words.append(word)
+            tags.append(tag)
         offsets, end = [], -1
         for word in words:
             start, end = end + 1, end + 1 + len(word)
             offsets.append((start, end))
-        sentences.append(TaggedSentence(" ".join(words), offsets, tags, path, lines))
+        sentences.append(
+            TaggedSentence(
+                text=" ".join(words),
+                offsets=offsets,
+                tags=tags if all(tags) else None,
+                source=path,
+                lines=[number for number, _ in rows],
+            )
+        )
     return sentences
 
 
@@ -123,36 +270,24 @@ def read_sentences(path: str) -> list[TaggedSentence]:
     return sentences
 
 
-def find_tagged(data_dir: str | None, set_type: str) -> str | None:
-    """Returns a folder's file of a set, such as train.conll; None if it has none."""
-    for extension in ("conll", "conllu", "tsv", "txt"):
-        path = os.path.join(data_dir or "", f"{set_type}.{extension}")
-        if data_dir and os.path.isfile(path):
-            return path
-    return None
-
-
-def _needed(tag_column: int, word_column: int) -> int:
-    """Returns how many columns there are if there is a tag beside the word."""
-    return max(tag_column + 1 if tag_column >= 0 else -tag_column, word_column + 1, 2)
-
-
 def _blocks(path: str, is_conllu: bool) -> Iterator[list[tuple[int, list[str]]]]:
     """Yields the lines of each sentence, with their numbers, in columns."""
     rows: list[tuple[int, list[str]]] = []
     for number, line in read_lines(path):
-        if not line.strip():
+        fields = _fields(line)
+        if not fields or fields[0] == _DOCUMENT:
             if rows:
                 yield rows
             rows = []
-            continue
-        if is_conllu and line.startswith("#"):
-            continue
-        fields = line.split("\t") if "\t" in line else line.split()
-        # 3-4 is the whole of words 3 and 4, 5.1 was left out by who wrote.
-        if is_conllu and not fields[0].isdecimal():
-            continue
-        if fields[0] != _DOCUMENT:
+        # In CoNLL-U not comments, 3-4 (the whole of words 3 and 4) or 5.1 (unwritten).
+        elif not is_conllu or fields[0].isdecimal():
             rows.append((number, fields))
     if rows:
         yield rows
+
+
+def _fields(line: str) -> list[str]:
+    if not line.strip():
+        return []
+    # Other white space can be part of a word.
+    return line.split("\t") if "\t" in line else [x for x in line.split(" ") if x]

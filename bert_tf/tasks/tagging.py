@@ -14,7 +14,7 @@ from bert_tf.data.records import FeatureSpec, tagging_features
 from bert_tf.errors import DataError
 from bert_tf.losses import cross_entropy
 from bert_tf.modeling import BertTokenClassifier
-from bert_tf.tasks import report
+from bert_tf.tasks import entities, report
 from bert_tf.tasks.tag_files import TaggedSentence
 from bert_tf.tasks.task import FineTuningTask
 from bert_tf.tokenization import GraphTokenizer
@@ -22,9 +22,6 @@ from bert_tf.tokenization.word_windows import WordWindows, pack_words
 
 # Sentences packed at a time: enough to keep the cores busy, small in memory.
 _SENTENCES_AT_A_TIME = 1024
-_OUTSIDE = "O"
-# How tags of entities begin: inside, outside, begin, and the ends of other schemes.
-_PREFIXES = ("B-", "I-", "E-", "S-", "L-", "U-")
 _NAMES_SHOWN = 10
 
 
@@ -78,10 +75,7 @@ class TaggingTask(FineTuningTask):
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
         self._ids = {label: index for index, label in enumerate(self.labels)}
-        # Tags of entities, or tags of words such as parts of speech.
-        self.has_entities = all(
-            label == _OUTSIDE or label.startswith(_PREFIXES) for label in self.labels
-        )
+        self.has_entities = entities.mark_entities(self.labels)
         entity_names = ("eval_f1", "eval_precision", "eval_recall")
         self.metric_names = (
             *(entity_names if self.has_entities else ()),
@@ -106,8 +100,8 @@ class TaggingTask(FineTuningTask):
                     more = ", ..." if len(self.labels) > _NAMES_SHOWN else ""
                     raise DataError(
                         f"Expected one of the tags {shown}{more}, found {tag!r} in "
-                        f"{sentence.where(word)}; correct it, or train on a file that "
-                        "holds it."
+                        f"{sentence.where(word)}; correct it, train on a file that "
+                        "holds it, or say --tag_column."
                     )
 
     def count_rows(self, examples: Sequence[TaggedSentence]) -> np.ndarray:
@@ -231,7 +225,7 @@ class TaggingTask(FineTuningTask):
         )
 
     def metrics(self, rows: Outcome, batch_size: int) -> dict[str, Any]:
-        """Returns scores of entities by seqeval, if tags are of entities; of words."""
+        """Returns scores of the entities, if tags are of any, and of the words."""
         right, predicted = self._gold(rows), self._predicted(rows)
         tag_ids = np.array([self._ids[tag] for tags in right for tag in tags])
         found: dict[str, Any] = {
@@ -239,11 +233,8 @@ class TaggingTask(FineTuningTask):
             "eval_loss": rows.losses.astype(np.float64).mean(),
         }
         if self.has_entities:
-            from seqeval import metrics
-
-            for name in ("f1", "precision", "recall"):
-                score = getattr(metrics, f"{name}_score")
-                found[f"eval_{name}"] = score(right, predicted, zero_division=0)
+            for name, score in entities.scores(right, predicted).items():
+                found[f"eval_{name}"] = score
         return {name: np.float32(value) for name, value in found.items()}
 
     def labelled(self, examples: Sequence[TaggedSentence]) -> bool:
@@ -252,9 +243,7 @@ class TaggingTask(FineTuningTask):
     def report(self, outcome: Outcome) -> str | None:
         right, predicted = self._gold(outcome), self._predicted(outcome)
         if self.has_entities:
-            from seqeval.metrics import classification_report
-
-            return classification_report(right, predicted, digits=4, zero_division=0)
+            return entities.table(right, predicted)
         return report.class_table(*self._kinds(outcome), self.labels)
 
     def figure(self, outcome: Outcome) -> tuple[str, Any] | None:
@@ -269,49 +258,57 @@ class TaggingTask(FineTuningTask):
     ) -> dict[str, str]:
         """Returns `predictions.conll`, as conlleval takes it, and `.jsonl`.
 
-        The first holds a word a line, its right tag if it is known, and the predicted
-        one. The second a sentence a line: `text`, `words` (each with `start` and `end`
-        in characters of the text, `tag`, `probability`), and `entities`.
+        The first holds a word a line, its right tag if all are known, and the predicted
+        one, with tabs between. The second a sentence a line: `text`, `words` (each with
+        `start` and `end` in characters of the text, `tag`, `probability`), and
+        `entities`, if tags are of any.
         """
-        from seqeval.metrics.sequence_labeling import get_entities
-
-        lines, objects = [], []
-        probabilities = iter(outcome.probabilities.tolist())
-        for sentence, tags in zip(examples, self._predicted(outcome), strict=True):
-            words = sentence.words
-            columns = [words, *([sentence.tags] if sentence.tags else []), tags]
-            lines += ["\t".join(row) for row in zip(*columns, strict=True)]
+        predicted = self._predicted(outcome)
+        columns = [[each.words for each in examples], predicted]
+        if self.labelled(examples):
+            columns.insert(1, self._gold(outcome))
+        lines = []
+        for sentence in zip(*columns, strict=True):
+            lines += ["\t".join(fields) for fields in zip(*sentence, strict=True)]
             lines.append("")
-            of_words = [
-                {
-                    "word": word,
-                    "start": start,
-                    "end": end,
-                    "tag": tag,
-                    "probability": round(next(probabilities), 6),
-                }
-                for word, (start, end), tag in zip(
-                    words, sentence.offsets, tags, strict=True
-                )
-            ]
-            found: dict[str, Any] = {"text": sentence.text, "words": of_words}
-            if self.has_entities:
-                found["entities"] = []
-                for kind, first, last in get_entities(tags):
-                    start, end = sentence.offsets[first][0], sentence.offsets[last][1]
-                    found["entities"].append(
-                        {
-                            "type": kind,
-                            "text": sentence.text[start:end],
-                            "start": start,
-                            "end": end,
-                        }
-                    )
-            objects.append(json.dumps(found, ensure_ascii=False))
+        probabilities = iter(outcome.probabilities.tolist())
+        objects = [
+            self._as_json(sentence, tags, [next(probabilities) for _ in tags])
+            for sentence, tags in zip(examples, predicted, strict=True)
+        ]
         return {
             "predictions.conll": "\n".join(lines) + "\n",
             "predictions.jsonl": "\n".join(objects) + "\n",
         }
+
+    def _as_json(
+        self, sentence: TaggedSentence, tags: list[str], probabilities: list[float]
+    ) -> str:
+        """Returns what is said of a sentence as a line of JSON."""
+        text, offsets = sentence.text, sentence.offsets
+        words = [
+            {
+                "word": text[start:end],
+                "start": start,
+                "end": end,
+                "tag": tag,
+                "probability": round(probability, 6),
+            }
+            for (start, end), tag, probability in zip(
+                offsets, tags, probabilities, strict=True
+            )
+        ]
+        said: dict[str, Any] = {"text": text, "words": words}
+        if self.has_entities:
+            spans = [
+                (kind, offsets[first][0], offsets[last][1])
+                for kind, first, last in entities.find(tags)
+            ]
+            said["entities"] = [
+                {"type": kind, "text": text[start:end], "start": start, "end": end}
+                for kind, start, end in spans
+            ]
+        return json.dumps(said, ensure_ascii=False)
 
     def _gold(self, outcome: Outcome) -> list[list[str]]:
         return [list(self._known(sentence)) for sentence in outcome.sentences]
@@ -326,11 +323,11 @@ class TaggingTask(FineTuningTask):
         """Returns what words are confused for: tags, or the types of entities."""
         if not self.has_entities:
             return self.labels
-        return sorted({_kind(label) for label in self.labels})
+        return sorted({entities.type_of(label) for label in self.labels})
 
     def _kinds(self, outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
         """Returns of each word what it is and was taken for, among these."""
-        name = _kind if self.has_entities else str
+        name = entities.type_of if self.has_entities else str
         ids = {each: index for index, each in enumerate(self._names_of_kinds())}
         right, predicted = (
             np.array([ids[name(tag)] for tags in sentences for tag in tags])
@@ -380,8 +377,3 @@ def _first_pieces_in_graph(windows: WordWindows) -> tuple[tf.Tensor, tf.Tensor]:
     row = tf.gather(windows.best_row, piece)
     within = piece - tf.gather(windows.splits, text) - tf.gather(windows.start, row)
     return row, within + tf.gather(windows.offset, row)
-
-
-def _kind(tag: str) -> str:
-    """Returns the type of entity that a tag is of."""
-    return tag if tag == _OUTSIDE else tag[2:]

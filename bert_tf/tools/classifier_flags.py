@@ -8,7 +8,11 @@ from typing import Any, ClassVar
 from absl import flags
 
 from bert_tf.errors import ConfigError
-from bert_tf.tools.fine_tuning_flags import FineTuningConfig
+from bert_tf.tools.fine_tuning_flags import (
+    FineTuningConfig,
+    check_dev_fraction,
+    define_dev_fraction,
+)
 
 TASKS = (
     "cola",
@@ -187,14 +191,7 @@ class ClassifierConfig(FineTuningConfig):
                 "Expected --label, the column of the label (a name, or a number "
                 "counted from 0), got none."
             )
-        if self.dev_fraction and self.dev_file:
-            raise ConfigError(
-                "Expected one of --dev_file and --dev_fraction, got both; drop one."
-            )
-        if not self.dev_fraction < 1.0:
-            raise ConfigError(
-                f"Expected --dev_fraction from 0 to below 1, got {self.dev_fraction}."
-            )
+        check_dev_fraction(self.dev_fraction, self.dev_file)
 
     @property
     def task(self) -> str:
@@ -219,14 +216,7 @@ def define_task_flags(values: flags.FlagValues) -> None:
         ("label", "custom: column of the label."),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
-    flags.DEFINE_float(
-        "dev_fraction",
-        0.0,
-        "custom: share of the training file to hold out as dev set when there is no "
-        "dev file.",
-        lower_bound=0.0,
-        flag_values=values,
-    )
+    define_dev_fraction(values, "custom: share")
     flags.DEFINE_bool(
         "header",
         None,

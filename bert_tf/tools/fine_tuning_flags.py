@@ -98,6 +98,30 @@ def _lengths(texts: list[str] | None) -> tuple[int, ...]:
         ) from None
 
 
+def check_dev_fraction(dev_fraction: float, dev_file: str | None) -> None:
+    """Raises a ConfigError for a share that is none, or beside a dev file."""
+    if dev_fraction and dev_file:
+        raise ConfigError(
+            "Expected one of --dev_file and --dev_fraction, got both; drop one."
+        )
+    if not dev_fraction < 1.0:
+        raise ConfigError(
+            f"Expected --dev_fraction from 0 to below 1, got {dev_fraction}."
+        )
+
+
+def define_dev_fraction(values: flags.FlagValues, share: str = "Share") -> None:
+    """The flag that holds out a part of the training file; `share` begins its help."""
+    flags.DEFINE_float(
+        "dev_fraction",
+        0.0,
+        f"{share} of the training file to hold out as dev set when there is no dev "
+        "file.",
+        lower_bound=0.0,
+        flag_values=values,
+    )
+
+
 def define_model_flags(
     values: flags.FlagValues,
     max_seq_length: int = shared.MAX_SEQ_LENGTH,

@@ -2,19 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from absl import flags
 
-from bert_tf.errors import DataError
 from bert_tf.tools import fine_tuning_flags
 from bert_tf.tools import flags as shared
 from bert_tf.tools.command_line import Group, run_tool
 from bert_tf.tools.tagger_flags import TaggerConfig, define_task_flags
-
-if TYPE_CHECKING:
-    from bert_tf.tasks.tag_files import TaggedSentence
-    from bert_tf.tools.run_folder import RunFolder
 
 
 def run(config: TaggerConfig) -> None:
@@ -28,6 +22,7 @@ def run(config: TaggerConfig) -> None:
         been written then.
     """
     config.check()
+    from bert_tf.tasks.tag_files import TagFiles
     from bert_tf.tasks.tagging import TaggingTask
     from bert_tf.tools import fine_tuning
     from bert_tf.tools.model_run import check_filesystems
@@ -41,60 +36,37 @@ def run(config: TaggerConfig) -> None:
     bert_config, tokenizer = fine_tuning.load_model_files(
         config, row_options["max_seq_length"]
     )
-    examples = _read_examples(config)
-    labels = _labels(config, folder, examples)
-    task = TaggingTask(bert_config, tokenizer, labels, **row_options)
-    fine_tuning.FineTuningRun(config, bert_config, task, examples, folder).run()
-
-
-def _read_examples(config: TaggerConfig) -> dict[str, list["TaggedSentence"]]:
-    from bert_tf.tasks.tag_files import find_tagged, read_sentences, read_tagged
-
-    examples = {}
-    for name, set_type, needed in (
-        ("train", "train", config.do_train),
-        ("eval", "dev", config.do_eval),
-        ("predict", "test", config.do_predict),
-    ):
-        if not needed:
-            continue
-        named = getattr(config, f"{set_type}_file")
-        path = named or find_tagged(config.data_dir, set_type)
-        if path is None:
-            raise DataError(
-                f"Expected a file such as {config.data_dir or '.'}/{set_type}.conll, "
-                f"found none; name it with --{set_type}_file."
-            )
-        if name == "predict" and config.test_format == "text":
-            examples[name] = read_sentences(path)
-        else:
-            examples[name] = read_tagged(
-                path, config.word_column, config.tag_column, name != "predict"
-            )
-        if not examples[name]:
-            raise DataError(
-                f"Expected at least one sentence in {path}, found none; check the file."
-            )
-    return examples
-
-
-def _labels(
-    config: TaggerConfig,
-    folder: "RunFolder",
-    examples: dict[str, list["TaggedSentence"]],
-) -> list[str]:
-    """Returns the tags of the training file, or those that the model knows."""
-    from bert_tf.tools.fine_tuning import saved_labels
-
-    if not config.do_train:
-        return saved_labels(config, folder)
-    found = {tag for sentence in examples["train"] for tag in sentence.tags or ()}
-    if len(found) < 2:
-        raise DataError(
-            "Expected at least two different tags in the training file, found only "
-            f"{', '.join(map(repr, sorted(found)))}; is --tag_column the right column?"
+    files = TagFiles(
+        config.data_dir,
+        {
+            "train": config.train_file,
+            "dev": config.dev_file,
+            "test": config.test_file,
+        },
+        word_column=config.word_column,
+        tag_column=config.tag_column,
+        plain_test=config.test_format == "text",
+        dev_fraction=config.dev_fraction,
+        random_seed=config.random_seed,
+    )
+    examples = {
+        name: read()
+        for name, asked, read in (
+            ("train", config.do_train, files.train),
+            ("eval", config.do_eval, files.dev),
+            ("predict", config.do_predict, files.test),
         )
-    return sorted(found)
+        if asked
+    }
+    if config.do_train:
+        labels = files.tags()
+    else:
+        labels = fine_tuning.saved_labels(config, folder)
+    task = TaggingTask(bert_config, tokenizer, labels, **row_options)
+    more = {}
+    if config.dev_fraction and (config.do_train or config.do_eval):
+        more = {"held_out": files.held_out_by()}
+    fine_tuning.FineTuningRun(config, bert_config, task, examples, folder, **more).run()
 
 
 def _define_output_flags(values: flags.FlagValues) -> None:

@@ -8,7 +8,13 @@ from absl import flags
 
 from bert_tf.errors import ConfigError
 from bert_tf.tools import flags as shared
-from bert_tf.tools.fine_tuning_flags import FineTuningConfig
+from bert_tf.tools.fine_tuning_flags import (
+    FineTuningConfig,
+    check_dev_fraction,
+    define_dev_fraction,
+)
+
+_FORMATS = ("conll", "text")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,7 @@ class TaggerConfig(FineTuningConfig):
     train_file: str | None = None
     dev_file: str | None = None
     test_file: str | None = None
+    dev_fraction: float = 0.0
     test_format: str = "conll"
     word_column: int | None = None
     tag_column: int | None = None
@@ -31,11 +38,12 @@ class TaggerConfig(FineTuningConfig):
 
     def check(self) -> None:
         super().check()
-        if self.test_format not in FORMATS:
+        if self.test_format not in _FORMATS:
             raise ConfigError(
-                f"Expected --test_format to be one of {', '.join(FORMATS)}, got "
+                f"Expected --test_format to be one of {', '.join(_FORMATS)}, got "
                 f"{self.test_format!r}."
             )
+        check_dev_fraction(self.dev_fraction, self.dev_file)
         if self.do_train:
             self.row_options({})  # which raises what it has to, at once
 
@@ -51,9 +59,6 @@ class TaggerConfig(FineTuningConfig):
         return options
 
 
-FORMATS = ("conll", "text")
-
-
 def define_task_flags(values: flags.FlagValues) -> None:
     """Flags that say which sentences, and where their words and tags stand."""
     for name, text in (
@@ -63,10 +68,11 @@ def define_task_flags(values: flags.FlagValues) -> None:
         ("test_file", "Sentences to tag, if not in DATA_DIR."),
     ):
         shared.string(values, name, None, text)
+    define_dev_fraction(values)
     flags.DEFINE_enum(
         "test_format",
         "conll",
-        FORMATS,
+        _FORMATS,
         "conll: a word a line, with or without tags; text: a sentence a line.",
         flag_values=values,
     )
