@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,11 +19,10 @@ from bert_tf.tasks.answers import AnswerFinder, Answers, Context, Rules
 from bert_tf.tasks.graph_answers import GraphAnswers, split_context
 from bert_tf.tasks.squad_files import SquadExample
 from bert_tf.tasks.task import FineTuningTask
+from bert_tf.tasks.word_rows import WordRows, as_strings
 from bert_tf.tokenization import GraphTokenizer
-from bert_tf.tokenization.word_windows import WordWindows, pack_words
+from bert_tf.tokenization.word_windows import WordWindows
 
-# Questions packed at a time: enough to keep the cores busy, small in memory.
-_QUESTIONS_AT_A_TIME = 512
 # The id of the first row, as in the release.
 _FIRST_UNIQUE_ID = 1000000000
 # The logit of what is padding in a row that a bucket has cut: no answer is there.
@@ -76,6 +75,14 @@ class SquadTask(FineTuningTask):
         self.metric_names = squad_scores.names(rules.version_2_with_negative)
         self._piece = {index: piece for piece, index in tokenizer.vocab.items()}
         self._find = AnswerFinder(rules)
+        self._rows = WordRows(
+            tokenizer,
+            lambda example: example.doc_tokens,
+            lambda example: example.question_text,
+            max_seq_length=max_seq_length,
+            doc_stride=doc_stride,
+            max_query_length=max_query_length,
+        )
 
     @property
     def feature_spec(self) -> FeatureSpec:
@@ -90,11 +97,7 @@ class SquadTask(FineTuningTask):
         """Nothing: what can be wrong with a question is known when it is read."""
 
     def count_rows(self, examples: Sequence[SquadExample]) -> np.ndarray:
-        counts = [
-            np.bincount(windows.text, minlength=len(part))
-            for part, windows in self._packed(examples)
-        ]
-        return np.concatenate(counts).astype(np.int32)
+        return self._rows.count(examples)
 
     def size(self, examples: Sequence[SquadExample], rows: int) -> str:
         return f"{len(examples)} questions in {rows} windows"
@@ -103,7 +106,7 @@ class SquadTask(FineTuningTask):
         self, examples: Sequence[SquadExample]
     ) -> Iterator[dict[str, np.ndarray]]:
         unique_id = _FIRST_UNIQUE_ID
-        for part, windows in self._packed(examples):
+        for part, windows in self._rows.of(examples):
             rows = len(windows.text)
             starts, ends = self._positions(part, windows)
             impossible = np.array([each.is_impossible for each in part], np.int64)
@@ -117,55 +120,13 @@ class SquadTask(FineTuningTask):
             }
             unique_id += rows
 
-    def _packed(
-        self, examples: Sequence[SquadExample]
-    ) -> Iterator[tuple[Sequence[SquadExample], WordWindows]]:
-        """Yields some questions and their rows, as numpy arrays."""
-        for start in range(0, len(examples), _QUESTIONS_AT_A_TIME):
-            part = examples[start : start + _QUESTIONS_AT_A_TIME]
-            words = [word for example in part for word in example.doc_tokens]
-            windows = self._pack(
-                _encoded(example.question_text for example in part),
-                _encoded(words),
-                tf.constant([len(example.doc_tokens) for example in part], tf.int64),
-            )
-            yield part, tf.nest.map_structure(lambda x: x.numpy(), windows)
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.string),
-            tf.TensorSpec([None], tf.string),
-            tf.TensorSpec([None], tf.int64),
-        ],
-        autograph=False,
-    )
-    def _pack(
-        self, questions: tf.Tensor, words: tf.Tensor, lengths: tf.Tensor
-    ) -> WordWindows:
-        return self._windows(
-            questions, tf.RaggedTensor.from_row_lengths(words, lengths)
-        )
-
-    def _windows(
-        self, questions: tf.Tensor, words: tf.RaggedTensor, pad_to_max: bool = True
-    ) -> WordWindows:
-        return pack_words(
-            self.tokenizer,
-            words,
-            self.max_seq_length,
-            self.doc_stride,
-            queries=questions,
-            max_query_length=self.max_query_length,
-            pad_to_max=pad_to_max,
-        )
-
     def _positions(
         self, examples: Sequence[SquadExample], windows: WordWindows
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns where in each row its answer begins and ends, 0 where none is."""
         ends = np.full([2, len(examples)], -1)
         answers = self.tokenizer.tokenize(
-            _encoded(example.orig_answer_text for example in examples)
+            as_strings(example.orig_answer_text for example in examples)
         )
         own = np.split(answers.values.numpy(), answers.row_splits[1:-1].numpy())
         for index, example in enumerate(examples):
@@ -233,7 +194,7 @@ class SquadTask(FineTuningTask):
     ) -> Outcome:
         answers: list[Answers] = []
         before = 0
-        for part, windows in self._packed(examples):
+        for part, windows in self._rows.of(examples):
             ends = np.searchsorted(windows.text, np.arange(len(part) + 1))
             pieces = [self._piece[index] for index in windows.pieces.tolist()]
             for index, example in enumerate(part):
@@ -302,15 +263,9 @@ class SquadTask(FineTuningTask):
     ) -> dict[str, tf.Tensor]:
         """Returns the best answers, by the names of `GraphAnswers`."""
         words = split_context(context)
-        windows = self._windows(question, words, pad_to_max=False)
+        windows = self._rows.pack(words, question, pad_to_max=False)
         answers = GraphAnswers(self.rules, self.tokenizer)
         return answers(words, windows, model(windows.features))
-
-
-def _encoded(texts: Iterable[str]) -> tf.Tensor:
-    """Returns string `[n]`; a lone surrogate, which UTF-8 cannot hold, is dropped."""
-    encoded = [text.encode("utf-8", "ignore") for text in texts]
-    return tf.constant(encoded, tf.string, [len(encoded)])
 
 
 def _answer_pieces(

@@ -17,11 +17,10 @@ from bert_tf.modeling import BertTokenClassifier
 from bert_tf.tasks import entities, report
 from bert_tf.tasks.tag_files import TaggedSentence
 from bert_tf.tasks.task import FineTuningTask
+from bert_tf.tasks.word_rows import WordRows
 from bert_tf.tokenization import GraphTokenizer
-from bert_tf.tokenization.word_windows import WordWindows, pack_words
+from bert_tf.tokenization.word_windows import WordWindows
 
-# Sentences packed at a time: enough to keep the cores busy, small in memory.
-_SENTENCES_AT_A_TIME = 1024
 _NAMES_SHOWN = 10
 
 
@@ -75,6 +74,13 @@ class TaggingTask(FineTuningTask):
         self.max_seq_length = max_seq_length
         self.doc_stride = doc_stride
         self._ids = {label: index for index, label in enumerate(self.labels)}
+        self._rows = WordRows(
+            tokenizer,
+            lambda sentence: sentence.words,
+            max_seq_length=max_seq_length,
+            doc_stride=doc_stride,
+            every_word=True,
+        )
         self.has_entities = entities.mark_entities(self.labels)
         entity_names = ("eval_f1", "eval_precision", "eval_recall")
         self.metric_names = (
@@ -105,11 +111,7 @@ class TaggingTask(FineTuningTask):
                     )
 
     def count_rows(self, examples: Sequence[TaggedSentence]) -> np.ndarray:
-        counts = [
-            np.bincount(windows.text, minlength=len(part))
-            for part, windows in self._packed(examples)
-        ]
-        return np.concatenate(counts).astype(np.int32)
+        return self._rows.count(examples)
 
     def size(self, examples: Sequence[TaggedSentence], rows: int) -> str:
         in_rows = f" in {rows} rows" if rows != len(examples) else ""
@@ -118,7 +120,7 @@ class TaggingTask(FineTuningTask):
     def features(
         self, examples: Sequence[TaggedSentence]
     ) -> Iterator[dict[str, np.ndarray]]:
-        for part, windows in self._packed(examples):
+        for part, windows in self._rows.of(examples):
             tags = [self._ids[tag] for each in part for tag in self._known(each)]
             tag_ids = np.full(windows.features["input_ids"].shape, -1)
             tag_ids[_first_pieces(windows)] = tags
@@ -131,38 +133,6 @@ class TaggingTask(FineTuningTask):
     def _known(self, sentence: TaggedSentence) -> Sequence[str]:
         """Returns the tags of a sentence, any where they are not known."""
         return sentence.tags or [self.labels[0]] * len(sentence.offsets)
-
-    def _packed(
-        self, examples: Sequence[TaggedSentence]
-    ) -> Iterator[tuple[Sequence[TaggedSentence], WordWindows]]:
-        """Yields some sentences and their rows, as numpy arrays."""
-        for start in range(0, len(examples), _SENTENCES_AT_A_TIME):
-            part = examples[start : start + _SENTENCES_AT_A_TIME]
-            # A lone surrogate, which UTF-8 cannot hold, is dropped.
-            words = [w.encode("utf-8", "ignore") for each in part for w in each.words]
-            lengths = tf.constant([len(each.offsets) for each in part], tf.int64)
-            windows = self._pack(tf.constant(words), lengths)
-            yield part, tf.nest.map_structure(lambda x: x.numpy(), windows)
-
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None], tf.string),
-            tf.TensorSpec([None], tf.int64),
-        ],
-        autograph=False,
-    )
-    def _pack(self, words: tf.Tensor, lengths: tf.Tensor) -> WordWindows:
-        return self._windows(tf.RaggedTensor.from_row_lengths(words, lengths))
-
-    def _windows(self, words: tf.RaggedTensor, pad_to_max: bool = True) -> WordWindows:
-        return pack_words(
-            self.tokenizer,
-            words,
-            self.max_seq_length,
-            self.doc_stride,
-            every_word=True,
-            pad_to_max=pad_to_max,
-        )
 
     # What a training run notes of itself.
 
@@ -215,7 +185,7 @@ class TaggingTask(FineTuningTask):
     ) -> Outcome:
         found: dict[str, list[np.ndarray]] = {name: [] for name in rows}
         before = 0
-        for _, windows in self._packed(examples):
+        for _, windows in self._rows.of(examples):
             row, place = _first_pieces(windows)
             for name, parts in found.items():
                 parts.append(rows[name][row + before, place])
@@ -348,7 +318,7 @@ class TaggingTask(FineTuningTask):
         being the words of the longest; behind the words of others, empty strings and 0.
         """
         words = tf.strings.split(text)
-        windows = self._windows(words, pad_to_max=False)
+        windows = self._rows.pack(words, pad_to_max=False)
         row, place = _first_pieces_in_graph(windows)
         logits = tf.gather_nd(model(windows.features), tf.stack([row, place], axis=1))
         tags = tf.gather(tf.constant(self.labels), tf.argmax(logits, axis=-1))

@@ -288,7 +288,7 @@ def test_answers_inside_a_word_are_trained_on(tmp_path, make_task, chinese_token
 def graph_answers(task, examples, rows) -> dict[str, list]:
     words = split_context(tf.constant([" ".join(each.doc_tokens) for each in examples]))
     questions = tf.constant([example.question_text for example in examples])
-    windows = task._windows(questions, words)
+    windows = task._rows.pack(words, questions)
     rows = {name: tf.constant(x) for name, x in rows.items()}
     found = GraphAnswers(task.rules, task.tokenizer)(words, windows, rows)
     answers = [text.decode() for text in found.pop("answer").numpy()]
