@@ -64,7 +64,7 @@ def run_tool(
     Returns:
       The exit code: 0, or 1 after an error, or 130 after Ctrl-C.
     """
-    _make_quiet()
+    log_plainly()
     values = all_flags(groups)
     try:
         rest = values([name, *(sys.argv[1:] if argv is None else argv)])[1:]
@@ -134,16 +134,25 @@ def _define_common(values: flags.FlagValues) -> None:
         flags.DEFINE_alias(alias, "help", flag_values=values)
 
 
-def _make_quiet() -> None:
-    """Silences TensorFlow's own lines, unless asked for, and makes ours plain."""
+def log_plainly() -> None:
+    """Shows how a run goes, in lines of messages alone, without TensorFlow's own.
+
+    For notebooks too, where it has to come before TensorFlow is imported.
+    """
+    logging.set_verbosity(logging.INFO)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    python_logging.getLogger("tensorflow").setLevel(python_logging.ERROR)
+    # Not by its level, which TensorFlow sets anew where a person sits before it.
+    python_logging.getLogger("tensorflow").addFilter(_is_error)
     handler = python_logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PlainFormatter())
     handler.addFilter(_is_worth_showing)
     logger = logging.get_absl_logger()
     logger.handlers = [handler]
     logger.propagate = False
+
+
+def _is_error(record: python_logging.LogRecord) -> bool:
+    return record.levelno >= python_logging.ERROR
 
 
 def _is_worth_showing(record: python_logging.LogRecord) -> bool:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from examples.demo import FOLDER, INSIDE, fetch
+from examples.pretrained import FOLDER, INSIDE, fetch
 from tests.programs import run
 
 TOPICS = ["sport", "cooking", "astronomy", "gardening", "computing"]
@@ -15,8 +15,7 @@ TOPICS = ["sport", "cooking", "astronomy", "gardening", "computing"]
 @pytest.mark.acceptance
 @pytest.mark.timeout(1200)
 def test_demo(measured):
-    FOLDER.mkdir(exist_ok=True)
-    fetch(FOLDER)
+    fetch()
     start = time.monotonic()
     printed = run("examples/demo.py", timeout=600)
     measured(
