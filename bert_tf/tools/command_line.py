@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags, logging
 
 from bert_tf.errors import CheckpointError, ConfigError, DataError
+from bert_tf.tools.flags import require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,38 @@ def print_lines(lines: Sequence[str]) -> None:
 
 def _last_line(name: str, message: str) -> None:
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr, flush=True)
+
+
+def run_training_tool(
+    name: str,
+    summary: str,
+    groups: Sequence[Group],
+    config: Any,
+    run: Callable[[Any], None],
+    required: Sequence[str],
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Does the same for a tool that trains.
+
+    Args:
+      name, summary, groups, argv: As for `run_tool`.
+      config: What is made of the flags, by `from_flags`.
+      run: The work, called with it.
+      required: Flags that must be given.
+    """
+
+    def run_with(values: flags.FlagValues) -> None:
+        require(values, *required)
+        run(config.from_flags(values))
+
+    return run_tool(
+        name,
+        summary,
+        groups,
+        run_with,
+        argv,
+        after_interrupt="; the same command goes on from the newest checkpoint",
+    )
 
 
 def _define_common(values: flags.FlagValues) -> None:

@@ -1,5 +1,6 @@
 """One fine-tuning run: train, evaluate, predict, export, continue where it stopped."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,12 @@ from bert_tf.tasks.task import FineTuningTask
 from bert_tf.tokenization import GraphTokenizer
 from bert_tf.tokenization.vocabulary import vocab_of_model
 from bert_tf.tools.fine_tuning_flags import FineTuningConfig
-from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
+from bert_tf.tools.model_run import (
+    ModelRun,
+    Schedule,
+    check_filesystems,
+    read_bert_config,
+)
 from bert_tf.tools.result_files import (
     write_evaluation,
     write_predictions,
@@ -33,22 +39,43 @@ from bert_tf.tools.result_files import (
 from bert_tf.tools.run_folder import RunFolder, read_labels, read_note
 from bert_tf.tools.training_run import epoch_ends
 from bert_tf.training import memory
+from bert_tf.training.distribution import make_repeatable
 from bert_tf.training.reporting import row_bar
 
 
-def load_model_files(
-    config: FineTuningConfig, max_seq_length: int
-) -> tuple[BertConfig, GraphTokenizer]:
-    """Reads and checks the BERT config and the vocabulary.
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run of any task starts from.
 
-    Args:
-      config: The flags.
-      max_seq_length: How long the examples are to be.
+    Attributes:
+      folder: `config.output_dir`, as it was found.
+      noted: What lies beside the checkpoint that will be used; see `note_of_weights`.
+      row_options: How examples become rows: `config.ROW_OPTIONS`.
+      bert_config: The architecture.
+      tokenizer: Of the vocabulary.
+    """
+
+    folder: RunFolder
+    noted: Mapping[str, Any]
+    row_options: Mapping[str, Any]
+    bert_config: BertConfig
+    tokenizer: GraphTokenizer
+
+
+def prepare(config: FineTuningConfig) -> Start:
+    """Reads and checks the output folder, the BERT config and the vocabulary.
 
     Raises:
       ConfigError, DataError: They are damaged, or do not fit each other or the flags.
     """
-    bert_config = read_bert_config(config.bert_config_file, max_seq_length)
+    make_repeatable()
+    check_filesystems(config)
+    folder = RunFolder(config.output_dir)
+    noted = note_of_weights(config, folder)
+    row_options = config.row_options(noted)
+    bert_config = read_bert_config(
+        config.bert_config_file, row_options["max_seq_length"]
+    )
     vocab_of_model(
         config.vocab_file,
         bert_config.vocab_size,
@@ -56,7 +83,8 @@ def load_model_files(
         config.init_checkpoint,
         config.check_casing,
     )
-    return bert_config, GraphTokenizer(config.vocab_file, config.do_lower_case)
+    tokenizer = GraphTokenizer(config.vocab_file, config.do_lower_case)
+    return Start(folder, noted, row_options, bert_config, tokenizer)
 
 
 def note_of_weights(config: FineTuningConfig, folder: RunFolder) -> dict[str, Any]:
@@ -91,7 +119,6 @@ class FineTuningRun(ModelRun):
 
     Args:
       config: The flags.
-      bert_config: The architecture.
       task: What to train.
       examples: `{"train": ..., "eval": ..., "predict": ...}` as far as they are
         needed, each with valid labels.
@@ -103,14 +130,13 @@ class FineTuningRun(ModelRun):
     def __init__(
         self,
         config: FineTuningConfig,
-        bert_config: BertConfig,
         task: FineTuningTask,
         examples: Mapping[str, Sequence[Any]],
         folder: RunFolder,
         held_out: Mapping[str, Any] = MappingProxyType({"dev_fraction": 0.0}),
     ):
         self.config: FineTuningConfig = config
-        self.bert_config = bert_config
+        self.bert_config = task.config
         self.task: FineTuningTask = task
         self.examples = examples
         self.held_out = dict(held_out)
@@ -132,7 +158,7 @@ class FineTuningRun(ModelRun):
         self._validated_outcome: Any = None
         super().__init__(
             config,
-            bert_config,
+            task.config,
             task,
             folder,
             note=self._check_folder(folder),

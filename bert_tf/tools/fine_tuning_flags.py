@@ -1,13 +1,15 @@
 """The flags of fine-tuning, whatever its task, and its config."""
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError
 from bert_tf.tools import flags as shared
+from bert_tf.tools.command_line import Group
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +124,39 @@ def define_dev_fraction(values: flags.FlagValues, share: str = "Share") -> None:
     )
 
 
+def groups(
+    define_task_flags: Callable[[flags.FlagValues], None],
+    *,
+    model: Mapping[str, Any] | None = None,
+    output: Mapping[str, Any] | None = None,
+    metric: str = "eval_accuracy",
+) -> tuple[Group, ...]:
+    """Returns the flags of a tool that fine-tunes.
+
+    Args:
+      define_task_flags: Those of its task and data.
+      model: What `define_model_flags` takes besides.
+      output: What `define_output_flags` takes besides.
+      metric: One to compare evaluations by.
+    """
+    return (
+        Group("Task and data", define_task_flags),
+        Group("Model", functools.partial(define_model_flags, **model or {})),
+        Group("What to do", functools.partial(define_output_flags, **output or {})),
+        Group("Training", define_training_flags),
+        Group(
+            "Evaluation while training",
+            functools.partial(
+                shared.define_evaluation_flags,
+                otherwise="after each epoch",
+                metric=metric,
+            ),
+        ),
+        Group("Memory and speed", define_memory_flags),
+        Group("Devices", shared.define_device_flags),
+    )
+
+
 def define_model_flags(
     values: flags.FlagValues,
     max_seq_length: int = shared.MAX_SEQ_LENGTH,
@@ -193,13 +228,6 @@ def define_training_flags(values: flags.FlagValues) -> None:
     shared.number(
         values, "warmup_proportion", 0.1, "Share of the steps that warm the rate up."
     )
-
-
-def define_evaluation_flags(
-    values: flags.FlagValues, metric: str = "eval_accuracy"
-) -> None:
-    """Flags about evaluating while training; `metric` is one to compare by."""
-    shared.define_evaluation_flags(values, "after each epoch", metric)
 
 
 def define_memory_flags(values: flags.FlagValues) -> None:

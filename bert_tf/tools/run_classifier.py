@@ -7,16 +7,15 @@ From Python, with a `DataProcessor` of one's own:
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from absl import flags, logging
+from absl import logging
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.tools import fine_tuning_flags
-from bert_tf.tools import flags as shared
 from bert_tf.tools.classifier_flags import ClassifierConfig, define_task_flags
-from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.command_line import run_training_tool
+from bert_tf.tools.fine_tuning_flags import groups
 
 if TYPE_CHECKING:
     from bert_tf.tasks.classification import DataProcessor, InputExample
@@ -43,19 +42,11 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     from bert_tf.tasks.custom import CustomProcessor
     from bert_tf.tasks.label_kind import SEPARATOR
     from bert_tf.tasks.label_kinds import KINDS
-    from bert_tf.tools import fine_tuning
-    from bert_tf.tools.model_run import check_filesystems
-    from bert_tf.tools.run_folder import RunFolder
-    from bert_tf.training.distribution import make_repeatable
+    from bert_tf.tools.fine_tuning import FineTuningRun, prepare
 
-    make_repeatable()
-    check_filesystems(config)
-    folder = RunFolder(config.output_dir)
-    noted = _noted(config, folder)
-    row_options = config.row_options(noted)
-    bert_config, tokenizer = fine_tuning.load_model_files(
-        config, row_options["max_seq_length"]
-    )
+    start = prepare(config)
+    folder, noted = start.folder, start.noted
+    _check_kind(noted)
     separator = config.label_separator or noted.get("label_separator") or SEPARATOR
     processor = processor or _processor(config, folder, noted, separator)
     examples = _read_examples(config, processor)
@@ -66,14 +57,14 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         is_pair = found or bool(folder.noted.get("is_pair"))
     task = ClassificationTask(
         config.task,
-        bert_config,
-        tokenizer,
+        start.bert_config,
+        start.tokenizer,
         processor.get_labels() if KINDS[kind].has_labels else [],
         is_pair=is_pair,
         label_kind=kind,
         label_separator=separator,
         submission=getattr(processor, "submission", None),
-        **row_options,
+        **start.row_options,
     )
     if not isinstance(processor, CustomProcessor):  # it took them from there
         _check_labels(config, folder, noted, task.labels)
@@ -83,9 +74,7 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     splits = config.dev_fraction and (config.do_train or config.do_eval)
     if splits and isinstance(processor, CustomProcessor):
         more = {"held_out": processor.held_out_by(config.data_dir or "")}
-    fine_tuning_run = fine_tuning.FineTuningRun(
-        config, bert_config, task, examples, folder, **more
-    )
+    fine_tuning_run = FineTuningRun(config, task, examples, folder, **more)
     if config.do_train:
         labels = [example.label for example in examples["train"]]
         logging.info("labels: %s", task.kind.describe(labels))
@@ -93,7 +82,10 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
 
 
 def _processor(
-    config: ClassifierConfig, folder: "RunFolder", noted: dict[str, Any], separator: str
+    config: ClassifierConfig,
+    folder: "RunFolder",
+    noted: Mapping[str, Any],
+    separator: str,
 ) -> "DataProcessor":
     from bert_tf.tasks import custom, glue
 
@@ -130,7 +122,7 @@ def _label_kind(
     config: ClassifierConfig,
     processor: "DataProcessor",
     examples: dict[str, list["InputExample"]],
-    noted: dict[str, Any],
+    noted: Mapping[str, Any],
 ) -> str:
     """Returns the kind of the labels: as said, or known of the run, or as found."""
     from bert_tf.tasks.label_kinds import find_kind
@@ -153,18 +145,15 @@ def _lists_labels(processor: "DataProcessor") -> bool:
         return False
 
 
-def _noted(config: ClassifierConfig, folder: "RunFolder") -> dict[str, Any]:
-    """Returns the note that lies beside the checkpoint that will be used."""
+def _check_kind(noted: Mapping[str, Any]) -> None:
+    """Raises a ConfigError for the note of a run with an unknown kind of labels."""
     from bert_tf.tasks.label_kinds import KINDS
-    from bert_tf.tools.fine_tuning import note_of_weights
 
-    noted = note_of_weights(config, folder)
     if noted.get("label_kind", "single") not in KINDS:
         raise ConfigError(
             f"Expected a note of a run with label_kind one of {', '.join(KINDS)}, got "
             f"{noted['label_kind']!r}; restore run_config.json beside the checkpoint."
         )
-    return noted
 
 
 def _saved_labels(
@@ -180,7 +169,7 @@ def _saved_labels(
 def _check_labels(
     config: ClassifierConfig,
     folder: "RunFolder",
-    noted: dict[str, Any],
+    noted: Mapping[str, Any],
     labels: list[str],
 ) -> None:
     """Refuses to use an initial checkpoint that was trained for other labels.
@@ -216,34 +205,20 @@ def _read_examples(
     return examples
 
 
-GROUPS = (
-    Group("Task and data", define_task_flags),
-    Group("Model", fine_tuning_flags.define_model_flags),
-    Group("What to do", fine_tuning_flags.define_output_flags),
-    Group("Training", fine_tuning_flags.define_training_flags),
-    Group("Evaluation while training", fine_tuning_flags.define_evaluation_flags),
-    Group("Memory and speed", fine_tuning_flags.define_memory_flags),
-    Group("Devices", shared.define_device_flags),
-)
+GROUPS = groups(define_task_flags)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script with the given arguments, this process's if None."""
-
-    def run_with(values: flags.FlagValues) -> None:
-        shared.require(
-            values, "task_name", "vocab_file", "bert_config_file", "output_dir"
-        )
-        run(ClassifierConfig.from_flags(values))
-
-    return run_tool(
+    return run_training_tool(
         "run_classifier",
         "Fine-tunes a BERT checkpoint on labelled texts, evaluates and predicts with "
         "it, and exports a SavedModel that takes raw strings.",
         GROUPS,
-        run_with,
+        ClassifierConfig,
+        run,
+        ("task_name", "vocab_file", "bert_config_file", "output_dir"),
         argv,
-        after_interrupt="; the same command goes on from the newest checkpoint",
     )
 
 

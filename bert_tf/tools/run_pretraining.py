@@ -9,11 +9,9 @@ From Python:
 import sys
 from collections.abc import Sequence
 
-from absl import flags
-
 from bert_tf.tools import flags as shared
 from bert_tf.tools import pretraining_flags
-from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.command_line import Group, run_training_tool
 from bert_tf.tools.pretraining_flags import PretrainingConfig
 
 
@@ -47,19 +45,15 @@ GROUPS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script with the given arguments, this process's if None."""
-
-    def run_with(values: flags.FlagValues) -> None:
-        shared.require(values, "input_file", "bert_config_file", "output_dir")
-        run(PretrainingConfig.from_flags(values))
-
-    return run_tool(
+    return run_training_tool(
         "run_pretraining",
         "Pretrains BERT on masked words and next sentences, from random weights or "
         "from any checkpoint in Google's format, and evaluates it.",
         GROUPS,
-        run_with,
+        PretrainingConfig,
+        run,
+        ("input_file", "bert_config_file", "output_dir"),
         argv,
-        after_interrupt="; the same command goes on from the newest checkpoint",
     )
 
 

@@ -4,12 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from absl import flags
-
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.tools import fine_tuning_flags
-from bert_tf.tools import flags as shared
-from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.command_line import run_training_tool
+from bert_tf.tools.fine_tuning_flags import groups
 from bert_tf.tools.squad_flags import MAX_SEQ_LENGTH, SquadConfig, define_task_flags
 
 if TYPE_CHECKING:
@@ -30,18 +27,9 @@ def run(config: SquadConfig) -> None:
     config.check()
     from bert_tf.tasks.answers import Rules
     from bert_tf.tasks.squad import SquadTask
-    from bert_tf.tools import fine_tuning
-    from bert_tf.tools.model_run import check_filesystems
-    from bert_tf.tools.run_folder import RunFolder
-    from bert_tf.training.distribution import make_repeatable
+    from bert_tf.tools.fine_tuning import FineTuningRun, prepare
 
-    make_repeatable()
-    check_filesystems(config)
-    folder = RunFolder(config.output_dir)
-    row_options = config.row_options(fine_tuning.note_of_weights(config, folder))
-    bert_config, tokenizer = fine_tuning.load_model_files(
-        config, row_options["max_seq_length"]
-    )
+    start = prepare(config)
     rules = Rules(
         n_best_size=config.n_best_size,
         max_answer_length=config.max_answer_length,
@@ -50,9 +38,9 @@ def run(config: SquadConfig) -> None:
         do_lower_case=config.do_lower_case,
         verbose_logging=config.verbose_logging,
     )
-    task = SquadTask(bert_config, tokenizer, rules, **row_options)
+    task = SquadTask(start.bert_config, start.tokenizer, rules, **start.row_options)
     examples = _read_examples(config, task)
-    fine_tuning.FineTuningRun(config, bert_config, task, examples, folder).run()
+    FineTuningRun(config, task, examples, start.folder).run()
 
 
 def _read_examples(
@@ -93,52 +81,33 @@ def _read_examples(
     return examples
 
 
-def _define_model_flags(values: flags.FlagValues) -> None:
-    fine_tuning_flags.define_model_flags(
-        values, MAX_SEQ_LENGTH, "longer contexts get several rows"
-    )
-
-
-def _define_output_flags(values: flags.FlagValues) -> None:
-    fine_tuning_flags.define_output_flags(
-        values,
-        "PREDICT_FILE",
-        "Answer PREDICT_FILE, into predictions.json, nbest_predictions.json and "
-        "null_odds.json; scores into predict_results.txt.",
-        "questions and contexts",
-    )
-
-
-def _define_evaluation_flags(values: flags.FlagValues) -> None:
-    fine_tuning_flags.define_evaluation_flags(values, "f1")
-
-
-GROUPS = (
-    Group("Task and data", define_task_flags),
-    Group("Model", _define_model_flags),
-    Group("What to do", _define_output_flags),
-    Group("Training", fine_tuning_flags.define_training_flags),
-    Group("Evaluation while training", _define_evaluation_flags),
-    Group("Memory and speed", fine_tuning_flags.define_memory_flags),
-    Group("Devices", shared.define_device_flags),
+GROUPS = groups(
+    define_task_flags,
+    model={
+        "max_seq_length": MAX_SEQ_LENGTH,
+        "longer": "longer contexts get several rows",
+    },
+    output={
+        "dev": "PREDICT_FILE",
+        "predict": "Answer PREDICT_FILE, into predictions.json, nbest_predictions.json "
+        "and null_odds.json; scores into predict_results.txt.",
+        "takes": "questions and contexts",
+    },
+    metric="f1",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script with the given arguments, this process's if None."""
-
-    def run_with(values: flags.FlagValues) -> None:
-        shared.require(values, "vocab_file", "bert_config_file", "output_dir")
-        run(SquadConfig.from_flags(values))
-
-    return run_tool(
+    return run_training_tool(
         "run_squad",
         "Fine-tunes a BERT checkpoint on questions whose answers stand in a text, as "
         "in SQuAD 1.1 and 2.0, answers such questions, and exports a SavedModel.",
         GROUPS,
-        run_with,
+        SquadConfig,
+        run,
+        ("vocab_file", "bert_config_file", "output_dir"),
         argv,
-        after_interrupt="; the same command goes on from the newest checkpoint",
     )
 
 

@@ -3,11 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from absl import flags
-
-from bert_tf.tools import fine_tuning_flags
-from bert_tf.tools import flags as shared
-from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.command_line import run_training_tool
+from bert_tf.tools.fine_tuning_flags import groups
 from bert_tf.tools.tagger_flags import TaggerConfig, define_task_flags
 
 
@@ -24,18 +21,9 @@ def run(config: TaggerConfig) -> None:
     config.check()
     from bert_tf.tasks.tag_files import TagFiles
     from bert_tf.tasks.tagging import TaggingTask
-    from bert_tf.tools import fine_tuning
-    from bert_tf.tools.model_run import check_filesystems
-    from bert_tf.tools.run_folder import RunFolder
-    from bert_tf.training.distribution import make_repeatable
+    from bert_tf.tools.fine_tuning import FineTuningRun, prepare, saved_labels
 
-    make_repeatable()
-    check_filesystems(config)
-    folder = RunFolder(config.output_dir)
-    row_options = config.row_options(fine_tuning.note_of_weights(config, folder))
-    bert_config, tokenizer = fine_tuning.load_model_files(
-        config, row_options["max_seq_length"]
-    )
+    start = prepare(config)
     files = TagFiles(
         config.data_dir,
         {
@@ -58,63 +46,38 @@ def run(config: TaggerConfig) -> None:
         )
         if asked
     }
-    if config.do_train:
-        labels = files.tags()
-    else:
-        labels = fine_tuning.saved_labels(config, folder)
-    task = TaggingTask(bert_config, tokenizer, labels, **row_options)
+    labels = files.tags() if config.do_train else saved_labels(config, start.folder)
+    task = TaggingTask(start.bert_config, start.tokenizer, labels, **start.row_options)
     more = {}
     if config.dev_fraction and (config.do_train or config.do_eval):
         more = {"held_out": files.held_out_by()}
-    fine_tuning.FineTuningRun(config, bert_config, task, examples, folder, **more).run()
+    FineTuningRun(config, task, examples, start.folder, **more).run()
 
 
-def _define_output_flags(values: flags.FlagValues) -> None:
-    fine_tuning_flags.define_output_flags(
-        values,
-        "the dev file",
-        "Tag the test file, into predictions.conll and predictions.jsonl; if it holds "
-        "tags, scores into predict_results.txt.",
-        "sentences",
-    )
-
-
-def _define_model_flags(values: flags.FlagValues) -> None:
-    fine_tuning_flags.define_model_flags(
-        values, longer="longer sentences get several rows"
-    )
-
-
-def _define_evaluation_flags(values: flags.FlagValues) -> None:
-    fine_tuning_flags.define_evaluation_flags(values, "eval_f1")
-
-
-GROUPS = (
-    Group("Task and data", define_task_flags),
-    Group("Model", _define_model_flags),
-    Group("What to do", _define_output_flags),
-    Group("Training", fine_tuning_flags.define_training_flags),
-    Group("Evaluation while training", _define_evaluation_flags),
-    Group("Memory and speed", fine_tuning_flags.define_memory_flags),
-    Group("Devices", shared.define_device_flags),
+GROUPS = groups(
+    define_task_flags,
+    model={"longer": "longer sentences get several rows"},
+    output={
+        "dev": "the dev file",
+        "predict": "Tag the test file, into predictions.conll and predictions.jsonl; "
+        "if it holds tags, scores into predict_results.txt.",
+        "takes": "sentences",
+    },
+    metric="eval_f1",
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script with the given arguments, this process's if None."""
-
-    def run_with(values: flags.FlagValues) -> None:
-        shared.require(values, "vocab_file", "bert_config_file", "output_dir")
-        run(TaggerConfig.from_flags(values))
-
-    return run_tool(
+    return run_training_tool(
         "run_tagger",
         "Fine-tunes a BERT checkpoint on sentences whose words have tags (named "
         "entities, parts of speech), tags such sentences, and exports a SavedModel.",
         GROUPS,
-        run_with,
+        TaggerConfig,
+        run,
+        ("vocab_file", "bert_config_file", "output_dir"),
         argv,
-        after_interrupt="; the same command goes on from the newest checkpoint",
     )
 
 
