@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bert_tf.interchange import convert_from_hugging_face
-from examples.demo import FOLDER, INSIDE
+from examples.pretrained import FOLDER, INSIDE, fetch
 
 MODEL = FOLDER / INSIDE
 
@@ -15,6 +16,13 @@ def google_folder(folder: Path) -> str:
     google = str(folder / "minilm")
     convert_from_hugging_face(str(MODEL), google)
     return google
+
+
+def fetched(folder: Path) -> str:
+    """Does the same, and fetches it before; skips if it cannot be had."""
+    if fetch() is None:
+        pytest.skip("needs a network for the model that make demo fetches")
+    return google_folder(folder)
 
 
 def stored(testdata: Path) -> tuple[list[str], np.ndarray]:

@@ -5,8 +5,7 @@ import csv
 import pytest
 
 from bert_tf import SentenceEncoder
-from examples.demo import fetch
-from tests.minilm import MODEL, cosines, google_folder, stored
+from tests.minilm import MODEL, cosines, fetched, stored
 from tests.programs import ROOT
 
 
@@ -23,12 +22,9 @@ def texts_of_all_kinds(testdata) -> list[str]:
 @pytest.mark.timeout(1200)
 def test_vectors_of_sentence_transformers(testdata, tmp_path):
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    MODEL.parent.parent.mkdir(exist_ok=True)
-    assert fetch(MODEL.parent.parent) == MODEL
+    folder = fetched(tmp_path)
     texts = texts_of_all_kinds(testdata)
     assert len(texts) == 200
     peer = sentence_transformers.SentenceTransformer(str(MODEL), device="cpu")
-    ours = SentenceEncoder(
-        google_folder(tmp_path), max_seq_length=peer.max_seq_length
-    ).encode(texts)
+    ours = SentenceEncoder(folder, max_seq_length=peer.max_seq_length).encode(texts)
     assert cosines(ours, peer.encode(texts)).min() >= 0.9999

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 from seqeval.metrics import f1_score
 
-from examples.demo import FOLDER, convert, fetch
+from tests.minilm import fetched
 from tests.programs import ROOT, run
 
 DATA = ROOT / "examples" / "tagging"
@@ -60,8 +60,7 @@ def fine_tune(model, output, seed: int) -> float:
 @pytest.mark.acceptance
 @pytest.mark.timeout(3600)
 def test_names_in_examples_tagging(tmp_path, measured):
-    FOLDER.mkdir(exist_ok=True)
-    model = ROOT / convert(fetch(FOLDER))
+    model = fetched(tmp_path / "model")
     found = [fine_tune(model, tmp_path / f"seed{seed}", seed) for seed in SEEDS]
     what = "examples/tagging, MiniLM, F1 of entities"
     baseline = f1_of_the_commonest_tags()
