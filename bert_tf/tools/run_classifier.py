@@ -156,9 +156,12 @@ def _lists_labels(processor: "DataProcessor") -> bool:
 def _noted(config: ClassifierConfig, folder: "RunFolder") -> dict[str, Any]:
     """Returns the note that lies beside the checkpoint that will be used."""
     from bert_tf.tasks.label_kinds import KINDS
+    from bert_tf.tasks.squad import SquadTask
+    from bert_tf.tasks.tagging import TaggingTask
     from bert_tf.tools.fine_tuning import note_of_weights
 
-    noted = note_of_weights(config, folder)
+    strangers = (SquadTask.name, TaggingTask.name)
+    noted = note_of_weights(config, folder, config.task, strangers)
     if noted.get("label_kind", "single") not in KINDS:
         raise ConfigError(
             f"Expected a note of a run with label_kind one of {', '.join(KINDS)}, got "

@@ -38,7 +38,8 @@ def run(config: SquadConfig) -> None:
     make_repeatable()
     check_filesystems(config)
     folder = RunFolder(config.output_dir)
-    row_options = config.row_options(fine_tuning.note_of_weights(config, folder))
+    noted = fine_tuning.note_of_weights(config, folder, SquadTask.name)
+    row_options = config.row_options(noted)
     bert_config, tokenizer = fine_tuning.load_model_files(
         config, row_options["max_seq_length"]
     )
