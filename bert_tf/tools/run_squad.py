@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from absl import flags
+from absl import flags, logging
 
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.tools import fine_tuning_flags
@@ -39,6 +39,11 @@ def run(config: SquadConfig) -> None:
     check_filesystems(config)
     folder = RunFolder(config.output_dir)
     noted = fine_tuning.note_of_weights(config, folder, SquadTask.name)
+    if noted.get("version_2_with_negative") and not config.version_2_with_negative:
+        logging.warning(
+            "without --version_2_with_negative, which the model was trained with, "
+            "every question gets an answer"
+        )
     row_options = config.row_options(noted)
     bert_config, tokenizer = fine_tuning.load_model_files(
         config, row_options["max_seq_length"]
