@@ -25,7 +25,7 @@ from bert_tf.tokenization.word_windows import WordWindows
 
 # The id of the first row, as in the release.
 _FIRST_UNIQUE_ID = 1000000000
-# The logit of what is padding in a row that a bucket has cut: no answer is there.
+# The logit of padding where rows are not all padded to one length: no answer is there.
 _NEVER = -1e9
 
 
@@ -264,8 +264,14 @@ class SquadTask(FineTuningTask):
         """Returns the best answers, by the names of `GraphAnswers`."""
         words = split_context(context)
         windows = self._rows.pack(words, question, pad_to_max=False)
-        answers = GraphAnswers(self.rules, self.tokenizer)
-        return answers(words, windows, model(windows.features))
+        # How much padding there is depends on what else is asked: none takes a place
+        # among the best.
+        is_real = windows.features["input_mask"] == 1
+        logits = {
+            name: tf.where(is_real, x, _NEVER)
+            for name, x in model(windows.features).items()
+        }
+        return GraphAnswers(self.rules, self.tokenizer)(words, windows, logits)
 
 
 def _answer_pieces(

@@ -225,9 +225,10 @@ def read_tagged(
             source = f"{path}, line {number}"
             width = width or len(fields)
             if len(fields) != width:
+                hint = "" if with_tags else ", or say --test_format=text for plain text"
                 raise DataError(
                     f"Expected as many columns as in the lines before, {width}, found "
-                    f"{len(fields)} in {source}; correct that line."
+                    f"{len(fields)} in {source}; correct that line{hint}."
                 )
             word, tag = columns.read(fields, source)
             words.append(word)

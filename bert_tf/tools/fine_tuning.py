@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -62,8 +62,16 @@ class Start:
     tokenizer: GraphTokenizer
 
 
-def prepare(config: FineTuningConfig) -> Start:
+def prepare(
+    config: FineTuningConfig,
+    task_name: str,
+    strangers: Collection[str] | None = None,
+) -> Start:
     """Reads and checks the output folder, the BERT config and the vocabulary.
+
+    Args:
+      config: The flags.
+      task_name, strangers: As for `note_of_weights`.
 
     Raises:
       ConfigError, DataError: They are damaged, or do not fit each other or the flags.
@@ -71,7 +79,7 @@ def prepare(config: FineTuningConfig) -> Start:
     make_repeatable()
     check_filesystems(config)
     folder = RunFolder(config.output_dir)
-    noted = note_of_weights(config, folder)
+    noted = note_of_weights(config, folder, task_name, strangers)
     row_options = config.row_options(noted)
     bert_config = read_bert_config(
         config.bert_config_file, row_options["max_seq_length"]
@@ -87,16 +95,39 @@ def prepare(config: FineTuningConfig) -> Start:
     return Start(folder, noted, row_options, bert_config, tokenizer)
 
 
-def note_of_weights(config: FineTuningConfig, folder: RunFolder) -> dict[str, Any]:
+def note_of_weights(
+    config: FineTuningConfig,
+    folder: RunFolder,
+    task_name: str,
+    strangers: Collection[str] | None = None,
+) -> dict[str, Any]:
     """Returns the note that lies beside the checkpoint that will be used.
 
     Empty in training, where the flags alone count, and if there is none.
+
+    Args:
+      config: The flags.
+      folder: The output folder.
+      task_name: What the weights are to be used for.
+      strangers: The tasks whose weights mean something else; None for all others.
+
+    Raises:
+      ConfigError: They are of such a task.
     """
     if config.do_train:
         return {}
-    if folder.checkpoint or not config.init_checkpoint:
-        return folder.noted
-    return read_note(_folder_of_weights(config))
+    path, noted = folder.path, folder.noted
+    if not folder.checkpoint and config.init_checkpoint:
+        path = _folder_of_weights(config)
+        noted = read_note(path)
+    found = noted.get("task_name", task_name)
+    if found != task_name and (strangers is None or found in strangers):
+        raise ConfigError(
+            f"Expected weights of a run with task_name={task_name}, found that {path} "
+            f"was left by one with task_name={found}; name another folder, or use the "
+            "tool that trained it."
+        )
+    return noted
 
 
 def saved_labels(config: FineTuningConfig, folder: RunFolder) -> list[str]:

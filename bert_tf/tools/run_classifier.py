@@ -42,9 +42,12 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     from bert_tf.tasks.custom import CustomProcessor
     from bert_tf.tasks.label_kind import SEPARATOR
     from bert_tf.tasks.label_kinds import KINDS
+    from bert_tf.tasks.squad import SquadTask
+    from bert_tf.tasks.tagging import TaggingTask
     from bert_tf.tools.fine_tuning import FineTuningRun, prepare
 
-    start = prepare(config)
+    strangers = (SquadTask.name, TaggingTask.name)
+    start = prepare(config, config.task, strangers)
     folder, noted = start.folder, start.noted
     _check_kind(noted)
     separator = config.label_separator or noted.get("label_separator") or SEPARATOR

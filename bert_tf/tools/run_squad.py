@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from absl import logging
+
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.tools.command_line import run_training_tool
 from bert_tf.tools.fine_tuning_flags import groups
@@ -29,7 +31,13 @@ def run(config: SquadConfig) -> None:
     from bert_tf.tasks.squad import SquadTask
     from bert_tf.tools.fine_tuning import FineTuningRun, prepare
 
-    start = prepare(config)
+    start = prepare(config, SquadTask.name)
+    two = start.noted.get("version_2_with_negative")
+    if two and not config.version_2_with_negative:
+        logging.warning(
+            "without --version_2_with_negative, which the model was trained with, "
+            "every question gets an answer"
+        )
     rules = Rules(
         n_best_size=config.n_best_size,
         max_answer_length=config.max_answer_length,

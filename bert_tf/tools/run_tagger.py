@@ -23,7 +23,7 @@ def run(config: TaggerConfig) -> None:
     from bert_tf.tasks.tagging import TaggingTask
     from bert_tf.tools.fine_tuning import FineTuningRun, prepare, saved_labels
 
-    start = prepare(config)
+    start = prepare(config, TaggingTask.name)
     files = TagFiles(
         config.data_dir,
         {

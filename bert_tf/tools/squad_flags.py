@@ -77,7 +77,7 @@ def define_task_flags(values: flags.FlagValues) -> None:
         values,
         "version_2_with_negative",
         False,
-        "Some questions have no answer, as in SQuAD 2.0.",
+        "Some questions have no answer, as in SQuAD 2.0. To be said in every command.",
     )
     flags.DEFINE_float(
         "null_score_diff_threshold",
@@ -91,13 +91,13 @@ def define_task_flags(values: flags.FlagValues) -> None:
             "doc_stride",
             DOC_STRIDE,
             "How many pieces further than the one before a window over a long context "
-            "begins. Without --do_train, as --max_seq_length.",
+            "begins. Without --do_train, what the model was trained with.",
         ),
         (
             "max_query_length",
             MAX_QUERY_LENGTH,
-            "Pieces of a question; what is longer is cut. Without --do_train, as "
-            "--max_seq_length.",
+            "Pieces of a question; what is longer is cut. Without --do_train, what the "
+            "model was trained with.",
         ),
         (
             "n_best_size",

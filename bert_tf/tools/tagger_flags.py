@@ -62,7 +62,7 @@ class TaggerConfig(FineTuningConfig):
 def define_task_flags(values: flags.FlagValues) -> None:
     """Flags that say which sentences, and where their words and tags stand."""
     for name, text in (
-        ("data_dir", "Folder with train, dev and test files, as in train.conll."),
+        ("data_dir", "Folder with files such as train.conll, dev.conll, test.conll."),
         ("train_file", "Sentences to train on, a word a line, if not in DATA_DIR."),
         ("dev_file", "Sentences to evaluate on, if not in DATA_DIR."),
         ("test_file", "Sentences to tag, if not in DATA_DIR."),
@@ -97,6 +97,6 @@ def define_task_flags(values: flags.FlagValues) -> None:
         None,
         "How many pieces further than the one before a row of a sentence that is "
         "longer than --max_seq_length begins. Unset: half of what a row holds; without "
-        "--do_train, as --max_seq_length.",
+        "--do_train, what the model was trained with.",
         at_least=1,
     )

@@ -417,6 +417,25 @@ def test_exports_answer_as_predictions_say(
     assert ask([("what?", ""), ("", " ")])["answer"] == ["", ""]
 
 
+def test_an_answer_does_not_depend_on_what_else_is_asked(testdata, make_task, model):
+    """Of the few best places none is padding, of which a longer text brings more."""
+    task = make_task(True, n_best_size=3)
+    examples = read(testdata, False, True)
+    pairs = [(x.question_text, " ".join(x.doc_tokens[:6])) for x in examples]
+
+    def ask(*asked) -> list[np.ndarray]:
+        questions, contexts = (tf.constant(x) for x in zip(*asked, strict=True))
+        return [x.numpy() for x in task.serve(model, questions, contexts).values()]
+
+    together = ask(*pairs, (pairs[0][0], "a longer text " * 20))
+    for index, pair in enumerate(pairs[:4]):
+        for alone, among_others in zip(ask(pair), together, strict=True):
+            if alone.dtype == np.float32:
+                np.testing.assert_allclose(alone[0], among_others[index], rtol=1e-5)
+            else:
+                assert alone[0] == among_others[index]
+
+
 def test_buckets_change_no_answer(testdata, make_task, model):
     task = make_task(True, n_best_size=64)
     examples = read(testdata, False, True)[:6]

@@ -113,6 +113,11 @@ def test_a_file_to_tag_needs_no_tags(file, content):
     assert sentence.words == ["EU", "rejects"] and sentence.tags is None
 
 
+def test_plain_text_that_is_read_as_columns(file):
+    with pytest.raises(DataError, match=r"line 2; .* --test_format=text"):
+        read_tagged(file("Mary Shelley\nwrote it down\n"), with_tags=False)
+
+
 def test_odd_words_stay_as_they_are(file):
     content = "".join(f"{word}\tX\n" for word in ODD)
     (sentence,) = read_tagged(file(content))

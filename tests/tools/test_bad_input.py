@@ -519,7 +519,8 @@ def model_of_other_labels(place):
     place.write("run_config.json", '{"labels": ["neutral", "no", "yes"]}')
     row = "0\tp\tp\tg\tb\tb\tp\tp\tone text\tanother\tneutral\n"
     place.write("data/dev_mismatched.tsv", "header\n" + row)
-    return ["'entailment'", f"{place.root} was left by", "'yes'", "--task_name"]
+    weights = place.flags["init_checkpoint"]
+    return ["'entailment'", f"{weights} was left by", "'yes'", "--task_name"]
 
 
 def unknown_label_among_several(place):

@@ -239,6 +239,17 @@ def test_versions_and_flags_that_contradict_each_other(place, capsys):
     )
 
 
+def test_a_model_of_2_0_that_is_used_without_saying_so(place, capsys):
+    data = copy.deepcopy(GOOD)
+    for qa in data["data"][0]["paragraphs"][0]["qas"]:
+        qa["is_impossible"] = False
+    place.write(json.dumps(data))
+    assert place.run(version_2_with_negative="true") == 0
+    assert "every question gets an answer" not in capsys.readouterr().err
+    assert place.run(do_train=None, do_predict="true") == 0
+    assert "every question gets an answer" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [

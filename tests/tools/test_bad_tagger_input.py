@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bert_tf.tools import run_classifier, run_tagger
+from bert_tf.tools import run_classifier, run_squad, run_tagger
 from tests.small_task import as_arguments, write_model_files
 
 SENTENCES = "the\tO\nlight\tB-LOC\nboat\tI-LOC\n\nof\tO\nwinter\tB-PER\n\n"
@@ -58,15 +58,15 @@ def finished(tmp_path_factory, testdata) -> dict[str, Path]:
     return {name: folder / name for name in ("tagger", "classifier")}
 
 
-def assert_refused(place, capsys, *says: str) -> None:
+def assert_refused(place, capsys, *says: str, tool=run_tagger) -> None:
     folder, flags = place
     before = {x: x.read_bytes() for x in folder.rglob("*") if x.is_file()}
     capsys.readouterr()
-    assert run_tagger.main(as_arguments(flags)) == 1
+    assert tool.main(as_arguments(flags)) == 1
     errors = capsys.readouterr().err
     assert "Traceback" not in errors
     line = errors.rstrip("\n").split("\n")[-1]
-    assert line.startswith("run_tagger: ")
+    assert line.startswith(f"{tool.__name__.rpartition('.')[2]}: ")
     for part in says:
         assert part in line
     assert {x: x.read_bytes() for x in folder.rglob("*") if x.is_file()} == before
@@ -133,6 +133,20 @@ def test_the_folder_of_another_task(place, finished, capsys, change):
     assert_refused(
         place, capsys, "task_name=tagging", "task_name=custom", flags["output_dir"]
     )
+
+
+@pytest.mark.parametrize("tool", [run_tagger, run_classifier, run_squad])
+def test_the_weights_of_another_task(place, finished, capsys, tool):
+    """Two of the tools give their variables the same names."""
+    _, flags = place
+    of = "classifier" if tool is run_tagger else "tagger"
+    for name in ("data_dir", "do_train", "do_eval"):
+        flags[name] = None
+    flags |= {"init_checkpoint": str(finished[of]), "do_predict": "true"}
+    if tool is run_classifier:
+        flags |= {"task_name": "custom", "text_a": "0", "label": "1"}
+    flags["predict_file" if tool is run_squad else "test_file"] = "absent"
+    assert_refused(place, capsys, "task_name=", str(finished[of]), tool=tool)
 
 
 def test_other_tags_in_a_folder(place, finished, capsys):
