@@ -2,7 +2,8 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.installed
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# The longest files first, as tests/conftest.py has them.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv test acceptance demo bench bench-memory clean
@@ -24,7 +25,7 @@ test: $(STAMP)  ## lint, check types and run the tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest $(PYTEST_ARGS)
+	TF_NUM_INTRAOP_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)  # a core for each of them
 
 acceptance: $(STAMP)  ## check every measured promise and print a table
 	$(PY) tests/acceptance/run.py

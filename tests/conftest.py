@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(items):
 
     The longest files come first, so that no core waits for them in the end.
     """
-    items.sort(key=lambda item: item.path.parent.name != "training")
+    longest = ("training", "end_to_end")
+    items.sort(key=lambda item: item.path.parent.name not in longest)
     for item in items:
         for name in ("real_data", "measured"):
             if name in getattr(item, "fixturenames", ()):

@@ -307,6 +307,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.acceptance
 def test_two_devices_equal_one(measured):
     figures = json.loads(run("-c", _TWO_DEVICES).splitlines()[-1])
     measured("LAMB on two devices against one", figures["error"], at_most=1e-6)

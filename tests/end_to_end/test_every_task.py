@@ -139,7 +139,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+# Kinds of labels differ in what tests/end_to_end/test_label_kinds.py is about.
+KINDS = ("labels", "numbers")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.acceptance if name in KINDS else ())
+        for name in CASES
+    ],
+)
 def test_killed_and_taken_up_again(name, tmp_path, testdata):
     case = CASES[name]
     flags = case.write(tmp_path, testdata)

@@ -247,6 +247,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.acceptance
 def test_a_full_disk_at_a_checkpoint(flags, capsys):
     """The checkpoint before it stays as it was, and the same command goes on."""
     assert run_pretraining.main(as_arguments(flags)) == 0

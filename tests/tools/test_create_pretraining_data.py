@@ -185,7 +185,10 @@ def test_what_is_hardly_meant_is_said(place, capsys):
     assert "100 % of the next segments are random" in log
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.acceptance)],
+)
 def test_a_signal_ends_it_so_that_it_can_go_on(place, number):
     place.flags |= {"dupe_factor": "20000", "mode": "stream", "num_workers": "1"}
     process = start("-m", "bert_tf.tools.create_pretraining_data", *place.arguments())
@@ -241,7 +244,10 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize(("limit", "dupe_factor"), [(4000, 2), (400_000, 300)])
+@pytest.mark.parametrize(
+    ("limit", "dupe_factor"),
+    [(4000, 2), pytest.param(400_000, 300, marks=pytest.mark.acceptance)],
+)
 def test_a_full_disk(place, limit, dupe_factor):
     """While texts are tokenized, and while records are written."""
     place.flags |= {"dupe_factor": str(dupe_factor), "mode": "stream"}

@@ -64,6 +64,7 @@ def test_the_file_and_the_report(flags, casing, testdata, capsys):
     assert re.search(r"^\d+ s$", log, re.M)
 
 
+@pytest.mark.acceptance
 def test_the_same_bytes_whatever_the_hashes(flags):
     first, second = (f"{flags['vocab_file']}-{number}" for number in (1, 2))
     assert tool.main(arguments({**flags, "vocab_file": first})) == 0

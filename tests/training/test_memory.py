@@ -73,7 +73,7 @@ def test_levers_lower_the_measured_peak(measured, lever, at_most):
     measured(f"measured memory, {lever} / whole", ratio, at_most=at_most)
 
 
-@pytest.mark.slow
+@pytest.mark.acceptance
 def test_tables_of_a_pretrained_model_add_up_in_parts():
     """TensorFlow's memory optimizer once made the second step of this one fail."""
     found = measure(
