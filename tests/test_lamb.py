@@ -222,6 +222,7 @@ def test_a_run_goes_on_from_a_checkpoint(testdata, tmp_path):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), one.path)
 
 
+@pytest.mark.acceptance
 def test_fit_makes_the_same_steps(testdata):
     stored = np.load(testdata / "classifier_features.npz")
     names = ("input_ids", "input_mask", "segment_ids")

@@ -285,6 +285,7 @@ def test_all_is_of_fixed_size_and_nothing_is_python(few, masking):
         assert not {op for op in ops if "PyFunc" in op or "Generator" in op}
 
 
+@pytest.mark.acceptance
 def test_two_devices_share_each_batch(few, tmp_path):
     settings = {"paths": list(few.paths), "length": LENGTH, "steps": 30}
     (tmp_path / "settings").write_text(json.dumps(settings))

@@ -25,8 +25,9 @@ def shards(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 @pytest.mark.parametrize(
     ("mode", "kills"),
-    [("stream", 2), pytest.param("reference", 1, marks=pytest.mark.acceptance)],
+    [("stream", 2), ("reference", 1)],
 )
+@pytest.mark.acceptance
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, testdata, mode, kills):
     values = {
         "input_file": str(testdata / "corpus.txt"),

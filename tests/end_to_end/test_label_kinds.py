@@ -276,6 +276,7 @@ def test_reports(trained):
             assert row in [" ".join(x.split()) for x in report.splitlines()]
 
 
+@pytest.mark.acceptance
 def test_the_kind_is_known_again(trained, tmp_path, capsys):
     kind, flags, folder, _ = trained
     note = json.loads((folder / "output" / "run_config.json").read_text())

@@ -208,6 +208,7 @@ def test_evaluation_is_googles(flags, tmp_path, testdata):
         assert found[name] == pytest.approx(value, rel=1e-5), name
 
 
+@pytest.mark.acceptance
 def test_records_are_repeated_up_to_max_eval_steps(flags, tmp_path):
     """As in the release; 0 takes each once, in a last batch that is filled up."""
     initial = {"do_eval": "true", "init_checkpoint": str(tmp_path / "bert_model.ckpt")}
@@ -223,6 +224,7 @@ def test_records_are_repeated_up_to_max_eval_steps(flags, tmp_path):
     assert whole == pytest.approx(found["0"], rel=1e-5)
 
 
+@pytest.mark.acceptance
 def test_without_next_sentences(flags, tmp_path):
     """Their loss is left out; their variables stay as they are."""
     initial = {"init_checkpoint": str(tmp_path / "bert_model.ckpt")}
@@ -295,6 +297,7 @@ def test_lamb_trains(flags, tmp_path, testdata):
     assert 0.3 * rates < moved <= 1.01 * rates
 
 
+@pytest.mark.acceptance
 def test_the_best_of_the_evaluations_is_kept(flags, tmp_path, capsys):
     """And it is what the evaluation at the end is of."""
     changes = {"do_train": "true", "do_eval": "true", "eval_steps": "2"}

@@ -68,6 +68,7 @@ def scores(folder: str) -> dict[str, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.acceptance
 def test_the_commands_do_what_the_page_says(files, capsys):
     page = (" ".join(block.split()) for block in blocks("sh"))
     trained, in_training, again, _, exported = [

@@ -57,6 +57,7 @@ def files(tmp_path: Path, testdata: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.mark.slow
+@pytest.mark.acceptance
 def test_the_commands_do_what_the_page_says(files, capsys):
     entities, parts, tag, tag_text, export = commands()
     for arguments in (entities, parts):

@@ -107,6 +107,7 @@ def test_training_ends_early_and_stays_ended(flags, tmp_path, capsys, monkeypatc
     assert code == 0 and "ended early, at step 28" in log
 
 
+@pytest.mark.acceptance
 def test_evaluations_behind_the_checkpoint_are_made_again(flags, tmp_path, capsys):
     """As after a kill between an evaluation and the next checkpoint."""
     changes = {"eval_steps": "10", "best_metric": "eval_loss"}
@@ -154,9 +155,8 @@ def test_sigterm_saves_and_exits_with_zero(flags, tmp_path):
     assert CheckpointReader(tmp_path / "output").step() == step + 10
 
 
-@pytest.mark.parametrize(
-    "precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.acceptance)]
-)
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.acceptance
 def test_other_precisions_learn_the_same(flags, tmp_path, capsys, precision):
     assert run(capsys, flags, precision=precision)[0] == 0
     assert results(tmp_path)["eval_accuracy"] >= 0.9
@@ -175,6 +175,7 @@ def test_other_precisions_learn_the_same(flags, tmp_path, capsys, precision):
     assert code == 0 and "precision was float32" in log
 
 
+@pytest.mark.acceptance
 def test_levers_against_memory_go_together(flags, tmp_path, capsys):
     """And end where a plain run does, but for dropout's draws."""
     levers = {
@@ -188,6 +189,7 @@ def test_levers_against_memory_go_together(flags, tmp_path, capsys):
     assert results(tmp_path)["eval_accuracy"] >= 0.9
 
 
+@pytest.mark.acceptance
 def test_buckets_change_no_answer(flags, tmp_path, capsys):
     (tmp_path / "test.tsv").write_text((tmp_path / "train.tsv").read_text())
     assert run(capsys, flags)[0] == 0

@@ -203,7 +203,16 @@ def test_refusals(golden_vocabs, tmp_path):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["uncased", "multi_cased", "chinese"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uncased",
+        *(
+            pytest.param(x, marks=pytest.mark.acceptance)
+            for x in ("multi_cased", "chinese")
+        ),
+    ],
+)
 def test_googles_vocabularies_on_387_languages(name, real_data, all_characters):
     arguments = str(real_data / "vocab" / f"{name}_vocab.txt"), name != "multi_cased"
     full, graph = FullTokenizer(*arguments), GraphTokenizer(*arguments)

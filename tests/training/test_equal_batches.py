@@ -7,7 +7,7 @@ import pytest
 from tests.programs import run
 from tests.training.equal_batches import EQUAL
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.acceptance
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,6 @@ MEASURED = {
     "in parts": dataclasses.replace(WORK, micro_batch_size=16),
     "pretraining": Workload(TINY, 64, 64, precision="bfloat16", num_predictions=20),
 }
-QUICK = ("pretraining",)
 
 
 @functools.cache
@@ -50,14 +49,8 @@ def measured_peak(name: str) -> tuple[int, int]:
     return found["held"], found["peak"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in QUICK else pytest.mark.acceptance)
-        for name in MEASURED
-    ],
-)
+@pytest.mark.acceptance
+@pytest.mark.parametrize("name", MEASURED)
 def test_the_estimate_is_near_the_peak(measured, name):
     held, peak = measured_peak(name)
     ratio = (estimate(MEASURED[name], held).total - held) / (peak - held)
