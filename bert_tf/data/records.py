@@ -15,6 +15,12 @@ from bert_tf.files import staged
 FeatureSpec = Mapping[str, tf.io.FixedLenFeature]
 
 
+def _inputs(max_seq_length: int) -> FeatureSpec:
+    """What every model takes, by name."""
+    names = ("input_ids", "input_mask", "segment_ids")
+    return {name: tf.io.FixedLenFeature([max_seq_length], tf.int64) for name in names}
+
+
 def classification_features(
     max_seq_length: int, label_ids: tf.io.FixedLenFeature | None = None
 ) -> FeatureSpec:
@@ -26,12 +32,9 @@ def classification_features(
 
     Source: `file_based_input_fn_builder` in run_classifier.py of the release.
     """
-    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     scalar = tf.io.FixedLenFeature([], tf.int64)
     return {
-        "input_ids": sequence,
-        "input_mask": sequence,
-        "segment_ids": sequence,
+        **_inputs(max_seq_length),
         "label_ids": label_ids or scalar,
         "is_real_example": scalar,
     }
@@ -42,13 +45,10 @@ def squad_features(max_seq_length: int) -> FeatureSpec:
 
     Source: `FeatureWriter` in run_squad.py of the release.
     """
-    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     scalar = tf.io.FixedLenFeature([], tf.int64)
     return {
         "unique_ids": scalar,
-        "input_ids": sequence,
-        "input_mask": sequence,
-        "segment_ids": sequence,
+        **_inputs(max_seq_length),
         "start_positions": scalar,
         "end_positions": scalar,
         "is_impossible": scalar,
@@ -61,12 +61,9 @@ def tagging_features(max_seq_length: int) -> FeatureSpec:
 
     `tag_ids` holds a word's tag at its first piece, and -1 where none is.
     """
-    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     return {
-        "input_ids": sequence,
-        "input_mask": sequence,
-        "segment_ids": sequence,
-        "tag_ids": sequence,
+        **_inputs(max_seq_length),
+        "tag_ids": tf.io.FixedLenFeature([max_seq_length], tf.int64),
         "is_real_example": tf.io.FixedLenFeature([], tf.int64),
     }
 
@@ -78,12 +75,9 @@ def pretraining_features(
 
     Source: `input_fn_builder` in run_pretraining.py of the release.
     """
-    sequence = tf.io.FixedLenFeature([max_seq_length], tf.int64)
     predictions = tf.io.FixedLenFeature([max_predictions_per_seq], tf.int64)
     return {
-        "input_ids": sequence,
-        "input_mask": sequence,
-        "segment_ids": sequence,
+        **_inputs(max_seq_length),
         "masked_lm_positions": predictions,
         "masked_lm_ids": predictions,
         "masked_lm_weights": tf.io.FixedLenFeature(
