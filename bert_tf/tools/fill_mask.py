@@ -1,7 +1,6 @@
 """Prints the pieces that a pretrained model finds likeliest at each [MASK]."""
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from absl import flags
 
 from bert_tf.errors import ConfigError
 from bert_tf.tools.command_line import Group, print_lines, run_tool
-from bert_tf.tools.flags import define_casing_flags
+from bert_tf.tools.model_files import ModelFiles, define_model_files
 
 if TYPE_CHECKING:
     from bert_tf.serving.fill_mask import Candidate
@@ -23,36 +22,11 @@ _CLONES = (Path(__file__).resolve().parents[2], Path())
 
 
 def _define_model_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string(
-        "model_dir",
-        None,
+    define_model_files(
+        values,
         "Folder of a pretrained model with bert_config.json, vocab.txt and a "
         "checkpoint, such as an unpacked archive of Google's. Unset: the small model "
         f"{_TINY} of this repository.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "bert_config_file",
-        None,
-        "The model's bert_config.json, if not that of --model_dir.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "vocab_file",
-        None,
-        "The model's vocab.txt, if not that of --model_dir.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "init_checkpoint",
-        None,
-        "The model's checkpoint, if not the newest of --model_dir: a prefix such as "
-        "DIR/bert_model.ckpt, one of its files, or a folder.",
-        flag_values=values,
-    )
-    define_casing_flags(
-        values,
-        "If not given, as run_config.json in --model_dir notes, where there is one.",
     )
 
 
@@ -83,20 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         for text in texts:
             MaskedText.of(text)  # what is wrong is said before TensorFlow is imported
-        folder = _model_dir(values)
-        config_file = _file(
-            values.bert_config_file, folder, "bert_config.json", "bert_config_file"
-        )
-        vocab_file = _file(values.vocab_file, folder, "vocab.txt", "vocab_file")
+        files = ModelFiles.from_flags(values, otherwise=_small_model)
 
         from bert_tf.serving.fill_mask import MaskFiller
 
         filler = MaskFiller(
-            config_file,
-            vocab_file,
-            values.init_checkpoint or folder,
-            _do_lower_case(values, folder),
-            values.check_casing,
+            files.bert_config_file,
+            files.vocab_file,
+            files.init_checkpoint,
+            files.do_lower_case,
+            files.check_casing,
         )
         for number, (text, masks) in enumerate(
             zip(texts, filler.fill(texts, values.top_k), strict=True)
@@ -118,17 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _model_dir(values: flags.FlagValues) -> str:
-    """Returns the folder of the model, empty if the flags name every file of it."""
-    if values.model_dir:
-        if "://" not in values.model_dir and not os.path.isdir(values.model_dir):
-            raise ConfigError(
-                f"Expected a folder at --model_dir={values.model_dir}, found none; "
-                "check the path."
-            )
-        return values.model_dir
-    if values.bert_config_file and values.vocab_file and values.init_checkpoint:
-        return ""
+def _small_model() -> str:
+    """Returns the folder of the repository's model."""
     for clone in _CLONES:
         if (clone / _TINY / "bert_config.json").is_file():
             return str(clone / _TINY)
@@ -136,26 +97,6 @@ def _model_dir(values: flags.FlagValues) -> str:
         f"Expected --model_dir, since the small model {_TINY} is neither beside the "
         "package nor here; name the folder of a pretrained model."
     )
-
-
-def _file(given: str | None, model_dir: str, name: str, flag: str) -> str:
-    """Returns the path of one of the model's files."""
-    path = given or os.path.join(model_dir, name)
-    if "://" not in path and not os.path.isfile(path):
-        raise ConfigError(
-            f"Expected a file at {path}, found none; check --model_dir, or name the "
-            f"file with --{flag}."
-        )
-    return path
-
-
-def _do_lower_case(values: flags.FlagValues, model_dir: str) -> bool:
-    from bert_tf.tools.run_folder import read_note
-
-    if values["do_lower_case"].present:
-        return values.do_lower_case
-    note = read_note(model_dir) if model_dir else {}
-    return bool(note.get("do_lower_case", values.do_lower_case))
 
 
 def _json(text: str, masks: "list[list[Candidate]]") -> str:
