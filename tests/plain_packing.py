@@ -7,7 +7,7 @@ from bert_tf.tokenization import FullTokenizer
 NAMES = ("input_ids", "input_mask", "segment_ids")
 
 
-def _kept(pieces_a: list, pieces_b: list, max_seq_length: int) -> tuple[int, int]:
+def kept(pieces_a: list, pieces_b: list, max_seq_length: int) -> tuple[int, int]:
     """Returns how many pieces of each text are left, dropping one after the other."""
     length_a, length_b = len(pieces_a), len(pieces_b)
     while length_a + length_b > max_seq_length - (3 if pieces_b else 2):
@@ -39,7 +39,7 @@ def head_tail(
     pieces_a: list, pieces_b: list, max_seq_length: int
 ) -> list[tuple[list, list]]:
     """Returns what the row of a text or pair holds."""
-    kept_a, kept_b = _kept(pieces_a, pieces_b, max_seq_length)
+    kept_a, kept_b = kept(pieces_a, pieces_b, max_seq_length)
     return [(_head_tail(pieces_a, kept_a), _head_tail(pieces_b, kept_b))]
 
 
@@ -47,7 +47,7 @@ def windows(
     pieces_a: list, pieces_b: list, max_seq_length: int, doc_stride: int | None
 ) -> list[tuple[list, list]]:
     """Returns what each of the rows of a text or pair holds."""
-    kept_a, kept_b = _kept(pieces_a, pieces_b, max_seq_length)
+    kept_a, kept_b = kept(pieces_a, pieces_b, max_seq_length)
     windows_a = _windows(pieces_a, kept_a, doc_stride)
     windows_b = _windows(pieces_b, kept_b, doc_stride)
     return [

@@ -1,47 +1,96 @@
-"""SavedModels that take raw strings and need nothing but TensorFlow and TF Text."""
+"""SavedModels that take raw strings or ids and run wherever TensorFlow does."""
 
+import dataclasses
 import os
+import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from bert_tf.files import staging_path
-from bert_tf.tasks.task import FineTuningTask
+from bert_tf.files import read_bytes, staging_path, write_file
+from bert_tf.serving import tf_serving
+from bert_tf.serving.inference import InferenceModel
+from bert_tf.serving.signatures import all_signatures
+from bert_tf.tasks.servable import Servable, Signature
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """How the model in an export computes; see `InferenceModel`.
+
+    Attributes:
+      precision: What it computes in.
+      freeze: Whether weights are constants of its graph.
+      target: What its graph is written for.
+    """
+
+    precision: str = "float32"
+    freeze: bool = False
+    target: str = "any"
 
 
 class _ServingModule(tf.Module):
-    """Strings to what a task says of them."""
-
-    def __init__(self, task: FineTuningTask, model: Any):
-        super().__init__()
-        # A copy outside any strategy, whose variables are plain ones.
-        self._model = task.create_model()
-        self._model.set_weights(model.get_weights())
-        # The TensorFlow variables themselves: found through Keras alone they load
-        # in TensorFlow 2 but not in a TF1-style session, which is what TF Serving
-        # runs.
-        self._weights = [v.value for v in self._model.variables]
-        self._tokenizer = task.tokenizer  # to be found by the SavedModel's writer
-        self._task = task
-        self.serve = tf.function(
-            self._serve, input_signature=list(task.serving_inputs), autograph=False
-        )
-
-    def _serve(self, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._task.serve(self._model, *inputs)
-
-
-def export(task: FineTuningTask, model: Any, export_dir: str) -> str:
-    """Writes a SavedModel into the next free `export_dir/<version>/`.
-
-    Its signature `serving_default` takes the task's `serving_inputs` and returns what
-    its `serve` does. A batch is padded to its longest row, at most to the length that
-    the model was trained with.
+    """What a SavedModel holds.
 
     Args:
-      task: Labels, tokenizer and length.
+      servable: Of the tokenizer and the kind of model.
+      model: The trained model.
+      options: How it computes.
+      asset_dir: Holds the files that become the SavedModel's assets.
+    """
+
+    def __init__(
+        self, servable: Servable, model: Any, options: ExportOptions, asset_dir: str
+    ):
+        super().__init__()
+        self._tokenizer = servable.tokenizer  # to be found by the SavedModel's writer
+        self._model = InferenceModel(
+            servable.create_model,
+            model,
+            servable.model_features,
+            **dataclasses.asdict(options),
+        )
+        self._assets = [
+            tf.saved_model.Asset(os.path.join(asset_dir, name))
+            for name in sorted(os.listdir(asset_dir))
+        ]
+
+    def functions(self, signatures: Mapping[str, Signature]) -> dict[str, Any]:
+        """Returns a function for each signature, by its name."""
+        traced = {
+            id(signature): tf.function(
+                self._with_model(signature),
+                input_signature=list(signature.inputs),
+                autograph=False,
+            ).get_concrete_function()
+            for signature in signatures.values()  # some have two names
+        }
+        return {name: traced[id(each)] for name, each in signatures.items()}
+
+    def _with_model(self, signature: Signature) -> Any:
+        return lambda *inputs: signature.run(self._model, *inputs)
+
+
+def export(
+    servable: Servable,
+    model: Any,
+    export_dir: str,
+    options: ExportOptions = ExportOptions(),
+    model_name: str | None = None,
+) -> str:
+    """Writes a SavedModel into the next free `export_dir/<version>/`.
+
+    It has the signatures of `all_signatures`. A batch is padded to its longest row. The
+    vocabulary and any labels are among its assets, and what TF Serving reads lies in
+    it and beside it, see `tf_serving`.
+
+    Args:
+      servable: What can be asked.
       model: The trained model.
       export_dir: Holds one folder per version, as TF Serving expects.
+      options: How the exported model computes.
+      model_name: What clients of TF Serving call it; the folder's name if None.
 
     Returns:
       The version's folder.
@@ -55,11 +104,24 @@ def export(task: FineTuningTask, model: Any, export_dir: str) -> str:
     version = os.path.join(export_dir, str(max(taken, default=0) + 1))
     # TF Serving loads a numbered folder as soon as it appears: it must be whole.
     staged = staging_path(version)
-    module = _ServingModule(task, model)
-    tf.saved_model.save(
-        module,
-        staged,
-        signatures={"serving_default": module.serve.get_concrete_function()},
+    if tf.io.gfile.exists(staged):  # of a writer that was killed
+        tf.io.gfile.rmtree(staged)
+    signatures = all_signatures(servable)
+    with tempfile.TemporaryDirectory() as assets:
+        _write_assets(servable, assets)
+        module = _ServingModule(servable, model, options, assets)
+        tf.saved_model.save(module, staged, signatures=module.functions(signatures))
+    tf_serving.write_warmup_requests(staged, signatures)
+    tf_serving.write_configs(
+        export_dir, model_name or tf_serving.model_name_of(export_dir)
     )
     tf.io.gfile.rename(staged, version)
     return version
+
+
+def _write_assets(servable: Servable, folder: str) -> None:
+    vocab = read_bytes(servable.tokenizer.vocab_file)
+    write_file(os.path.join(folder, "vocab.txt"), vocab)
+    if servable.labels:
+        lines = "".join(f"{label}\n" for label in servable.labels)
+        write_file(os.path.join(folder, "labels.txt"), lines)

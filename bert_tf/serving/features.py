@@ -202,7 +202,7 @@ class FeatureExtractor:
         ]
         if self.pooling == "none":
             return tf.stack(layers, axis=2)
-        return _pooled(tf.add_n(layers) / len(layers), mask, self.pooling)
+        return pooled(tf.add_n(layers) / len(layers), mask, self.pooling)
 
     def _create_model(self, config: BertConfig) -> BertModel:
         if self.pooling not in POOLINGS:
@@ -231,7 +231,7 @@ class FeatureExtractor:
         return BertModel(config)
 
 
-def _pooled(x: tf.Tensor, mask: tf.Tensor, pooling: str) -> tf.Tensor:
+def pooled(x: tf.Tensor, mask: tf.Tensor, pooling: str) -> tf.Tensor:
     """Returns `[B, H]` for `x [B, S, H]`, of the positions where `mask [B, S]` is 1."""
     if pooling == "cls":
         return x[:, 0]

@@ -339,6 +339,12 @@ class ClassificationTask(FineTuningTask):
         means = tf.math.unsorted_segment_mean(logits, text, tf.size(windows))
         return self.kind.serve(tf.cast(means, tf.float32))
 
+    def serve_rows(
+        self, model: Any, features: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Returns what `serve` does, of each row for itself."""
+        return self.kind.serve(model(features))
+
 
 def _parts(examples: Sequence[InputExample]) -> Iterator[Sequence[InputExample]]:
     for start in range(0, len(examples), _TEXTS_AT_A_TIME):

@@ -53,6 +53,7 @@ class SquadTask(FineTuningTask):
 
     name = "squad"
     unit = "windows"
+    serving_name = "answer"
     num_outputs = 2
     train_metric_names = ("accuracy",)
 
@@ -264,14 +265,19 @@ class SquadTask(FineTuningTask):
         """Returns the best answers, by the names of `GraphAnswers`."""
         words = split_context(context)
         windows = self._rows.pack(words, question, pad_to_max=False)
+        logits = self.serve_rows(model, windows.features)
+        return GraphAnswers(self.rules, self.tokenizer)(words, windows, logits)
+
+    def serve_rows(
+        self, model: Any, features: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Returns `start_logits` and `end_logits`, float32 `[r, S]`."""
         # How much padding there is depends on what else is asked: none takes a place
         # among the best.
-        is_real = windows.features["input_mask"] == 1
-        logits = {
-            name: tf.where(is_real, x, _NEVER)
-            for name, x in model(windows.features).items()
+        is_real = features["input_mask"] == 1
+        return {
+            name: tf.where(is_real, x, _NEVER) for name, x in model(features).items()
         }
-        return GraphAnswers(self.rules, self.tokenizer)(words, windows, logits)
 
 
 def _answer_pieces(

@@ -56,6 +56,7 @@ class TaggingTask(FineTuningTask):
 
     name = "tagging"
     unit = "rows"
+    serving_name = "tags"
     train_metric_names = ("accuracy",)
 
     def __init__(
@@ -321,12 +322,23 @@ class TaggingTask(FineTuningTask):
         windows = self._rows.pack(words, pad_to_max=False)
         row, place = _first_pieces_in_graph(windows)
         logits = tf.gather_nd(model(windows.features), tf.stack([row, place], axis=1))
-        tags = tf.gather(tf.constant(self.labels), tf.argmax(logits, axis=-1))
-        likeliest = tf.reduce_max(tf.nn.softmax(logits, axis=-1), axis=-1)
+        return {"words": words.to_tensor()} | {
+            name: words.with_values(said).to_tensor()
+            for name, said in self._likeliest(logits).items()
+        }
+
+    def serve_rows(
+        self, model: Any, features: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Returns of each piece its `tags`, string `[r, S]`, and `probabilities`."""
+        return self._likeliest(model(features))
+
+    def _likeliest(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns names of tags, and their probabilities, of logits `[..., L]`."""
+        best = tf.argmax(logits, axis=-1)
         return {
-            "words": words.to_tensor(),
-            "tags": words.with_values(tags).to_tensor(),
-            "probabilities": words.with_values(likeliest).to_tensor(),
+            "tags": tf.gather(tf.constant(self.labels), best),
+            "probabilities": tf.reduce_max(tf.nn.softmax(logits, axis=-1), axis=-1),
         }
 
 

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.config import BertConfig
 from bert_tf.data.records import FeatureSpec
-from bert_tf.tokenization import GraphTokenizer
+from bert_tf.tasks.servable import DEFAULT_SIGNATURE, Servable, Signature
 
 
 class Task(abc.ABC):
@@ -81,7 +80,7 @@ class Task(abc.ABC):
         """
 
 
-class FineTuningTask(Task):
+class FineTuningTask(Task, Servable):
     """A task whose rows are made of labelled examples.
 
     An example may take several rows: what the model says of these, `join` makes what is
@@ -89,13 +88,10 @@ class FineTuningTask(Task):
     "outcome" what `join` returns.
     """
 
-    config: BertConfig
-    tokenizer: GraphTokenizer
-    # What the labels are called, in the order of their ids; None without any.
-    labels: list[str] | None = None
     # How many logits there are for each label, row or piece.
     num_outputs: int
-    max_seq_length: int
+    # What the signature of its strings is called, beside `serving_default`.
+    serving_name: str | None = None
 
     # From examples to rows.
 
@@ -168,6 +164,11 @@ class FineTuningTask(Task):
         """Returns the text of each file that a prediction leaves, by its name."""
 
     # As a SavedModel.
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        names = filter(None, [DEFAULT_SIGNATURE, self.serving_name])
+        return dict.fromkeys(names, Signature(self.serving_inputs, self.serve))
 
     @property
     @abc.abstractmethod

@@ -31,12 +31,13 @@ class GraphTokenizer(tf.Module):
 
     Attributes:
       vocab: piece -> id, read-only.
+      vocab_file: where it was read.
     """
 
     # `tf.Module` would search the whole vocabulary for variables, seconds each time.
     _TF_MODULE_IGNORED_PROPERTIES = tf.Module._TF_MODULE_IGNORED_PROPERTIES | {"vocab"}
 
-    def __init__(self, vocab_file: str, do_lower_case: bool = True):
+    def __init__(self, vocab_file: str, do_lower_case: bool = True, ops="tf_text"):
         """Initializes the tokenizer.
 
         Args:
@@ -57,7 +58,7 @@ class GraphTokenizer(tf.Module):
                 f"split, but {vocab_file} lacks it; add it or pass another "
                 f"vocabulary."
             )
-        self._vocab_file = vocab_file
+        self.vocab_file = vocab_file
         self._split_words = WordSplitter(do_lower_case)
         self._piece_lengths = np.zeros(max(self.vocab.values()) + 1, np.int32)
         for piece, index in self.vocab.items():
@@ -112,6 +113,14 @@ class GraphTokenizer(tf.Module):
                 _join_words(pieces.with_values(lengths), word_splits),
             )
 
+    def pieces(self, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the pieces that ids stand for, strings of the same shape."""
+        table = [""] * len(self._piece_lengths)
+        for piece, index in self.vocab.items():
+            table[index] = piece
+        with tf.device("/CPU:0"):
+            return tf.gather(tf.constant(table), ids)
+
     @property
     def special_ids(self) -> tuple[int, int]:
         """The ids of `[CLS]` and `[SEP]`.
@@ -123,7 +132,7 @@ class GraphTokenizer(tf.Module):
             if piece not in self.vocab:
                 raise DataError(
                     f"Expected the piece {piece}, which every input holds, but "
-                    f"{self._vocab_file} lacks it; add it or pass another vocabulary."
+                    f"{self.vocab_file} lacks it; add it or pass another vocabulary."
                 )
         return self.vocab["[CLS]"], self.vocab["[SEP]"]
 

@@ -17,6 +17,7 @@ TOOLS = {
     "create_pretraining_data": "make records for pretraining from plain text",
     "inspect_records": "show pretraining records as text, and what they amount to",
     "extract_features": "write the vectors of texts, or of each of their pieces",
+    "export_model": "make a SavedModel of a run's folder or a pretrained model",
     "fill_mask": "fill each [MASK] of a text with the likeliest pieces",
     "convert_checkpoint": "turn a Hugging Face or a run's folder into Google's layout",
 }

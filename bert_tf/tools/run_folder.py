@@ -23,6 +23,7 @@ class RunFolder:
 
     Args:
       path: The folder; it need not exist yet.
+      flag: What names it, for messages.
 
     Attributes:
       checkpoint: Prefix of its newest checkpoint; None if there is none.
@@ -34,8 +35,9 @@ class RunFolder:
       CheckpointError: The newest checkpoint's files are gone.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, flag: str = "output_dir"):
         self.path = path
+        self._flag = flag
         self.checkpoint: str | None = None
         if tf.io.gfile.isdir(path):
             self.checkpoint = checkpoint.latest_checkpoint(path)
@@ -50,9 +52,9 @@ class RunFolder:
         """Raises a ConfigError if the folder's checkpoints are of another run."""
         for name, now, then in self._differing(expected):
             raise ConfigError(
-                f"Expected an --output_dir of a run with {name}={now}, found that "
+                f"Expected a --{self._flag} of a run with {name}={now}, found that "
                 f"{self.path} was left by one with {name}={then}; name another "
-                "--output_dir, or correct the flags."
+                f"--{self._flag}, or correct the flags."
             )
 
     def warn(self, expected: Mapping[str, Any]) -> None:
