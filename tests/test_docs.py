@@ -10,6 +10,7 @@ from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tools import (
     convert_checkpoint,
     create_pretraining_data,
+    export_model,
     extract_features,
     fill_mask,
     inspect_records,
@@ -74,6 +75,13 @@ def test_the_table_of_fill_mask_is_the_programs():
     for group in fill_mask.GROUPS:
         group.define(values)
     assert table("fill_mask.md") == defaults(values)
+
+
+def test_the_table_of_export_model_is_the_programs():
+    values = flags.FlagValues()
+    for group in export_model.GROUPS:
+        group.define(values)
+    assert table("export_model.md") == defaults(values)
 
 
 def test_the_table_of_extract_features_is_the_programs():
@@ -156,6 +164,7 @@ def test_the_docs_commands_parse():
         "convert_checkpoint": convert_checkpoint.GROUPS,
         "create_pretraining_data": create_pretraining_data.GROUPS,
         "inspect_records": inspect_records.GROUPS,
+        "export_model": export_model.GROUPS,
         "extract_features": extract_features.GROUPS,
         "fill_mask": fill_mask.GROUPS,
         "learn_vocabulary": learn_vocabulary.GROUPS,
