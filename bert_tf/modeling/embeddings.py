@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from bert_tf.config import BertConfig
-from bert_tf.modeling.kernels import Dropout, initializer
+from bert_tf.modeling.kernels import Dropout, LayerNormalization, initializer
 
 
 class BertEmbeddings(keras.layers.Layer):
@@ -22,9 +22,7 @@ class BertEmbeddings(keras.layers.Layer):
     def __init__(self, config: BertConfig, **kwargs: Any):
         super().__init__(**kwargs)
         self.config = config
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=1e-12, dtype=self.dtype_policy, name="LayerNorm"
-        )
+        self.layer_norm = LayerNormalization(dtype=self.dtype_policy, name="LayerNorm")
         self.dropout = Dropout(config.hidden_dropout_prob, "bert/embeddings")
 
     def build(self, input_shape: Any = None) -> None:
@@ -56,13 +54,14 @@ class BertEmbeddings(keras.layers.Layer):
         input_ids = ops.cast(input_ids, "int32")
         segment_ids = ops.cast(segment_ids, "int32")
         length = ops.shape(input_ids)[1]
-        words = ops.take(self.word_embeddings, input_ids, axis=0)
+        # Summed in float32, whatever the tables of an export are stored in.
+        words = ops.cast(ops.take(self.word_embeddings, input_ids, axis=0), "float32")
         # A matmul, as in the release, also because its gradient is dense: the
         # norm that gradients are clipped by depends on that.
         segments = ops.matmul(
             ops.one_hot(segment_ids, self.config.type_vocab_size, dtype="float32"),
             self.token_type_embeddings,
         )
-        positions = self.position_embeddings[:length]
+        positions = ops.cast(self.position_embeddings[:length], "float32")
         summed = ops.cast(words + segments + positions, self.compute_dtype)
         return self.dropout(self.layer_norm(summed), seed)

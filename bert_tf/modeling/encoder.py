@@ -28,8 +28,8 @@ class ResidualOutput(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="dense",
         )
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=1e-12, dtype=self.dtype_policy, name="LayerNorm"
+        self.layer_norm = kernels.LayerNormalization(
+            dtype=self.dtype_policy, name="LayerNorm"
         )
         self.dropout = kernels.Dropout(config.hidden_dropout_prob, place)
 

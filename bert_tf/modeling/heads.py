@@ -53,8 +53,8 @@ class MaskedWordTransform(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="dense",
         )
-        self.layer_norm = keras.layers.LayerNormalization(
-            epsilon=1e-12, dtype=self.dtype_policy, name="LayerNorm"
+        self.layer_norm = kernels.LayerNormalization(
+            dtype=self.dtype_policy, name="LayerNorm"
         )
 
     def build(self, input_shape: Any = None) -> None:

@@ -1,10 +1,16 @@
-"""The arithmetic that the layers share: activations, attention, dropout.
+"""The arithmetic that the layers share: activations, LayerNorm, attention, dropout.
+
+TensorFlow's graph optimizer knows some spellings, and makes one oneDNN call of each on
+CPUs: matmul, bias and activation; matmul, bias and residual; scores, scale and mask;
+LayerNorm. All but the last are how things are spelled here anyway.
 
 Letters in shape comments: B batch, S sequence, N heads, D head size, H hidden.
 """
 
+import contextlib
+import contextvars
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -18,6 +24,22 @@ _MASKED_SCORE = -10000.0
 # Seeds stay non-negative: XLA and plain TensorFlow draw different bits from
 # negative ones.
 _SEED_BITS = 0x7FFFFFFF
+
+_is_fused_for_cpu = contextvars.ContextVar("is_fused_for_cpu", default=False)
+
+
+@contextlib.contextmanager
+def fused_for_cpu() -> Iterator[None]:
+    """Graphs traced within are for inference on CPUs, as fast as they can be there.
+
+    The rows of a batch have to be unknown: what is constant is folded into something
+    that TensorFlow's optimizer no longer recognises.
+    """
+    token = _is_fused_for_cpu.set(True)
+    try:
+        yield
+    finally:
+        _is_fused_for_cpu.reset(token)
 
 
 def activation(hidden_act: str) -> Callable[[Any], Any] | None:
@@ -33,6 +55,39 @@ def activation(hidden_act: str) -> Callable[[Any], Any] | None:
         "tanh": ops.tanh,
         "linear": None,
     }[hidden_act]
+
+
+class LayerNormalization(keras.layers.LayerNormalization):
+    """Keras' layer with the release's epsilon, over the last axis.
+
+    Variables: `gamma [H]`, `beta [H]`. The statistics are taken in float32.
+
+    Source: `layer_norm` in modeling.py of the release.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(epsilon=1e-12, **kwargs)
+
+    def call(self, inputs: Any) -> Any:
+        """Returns `[..., H]` for `inputs [..., H]`."""
+        if not _is_fused_for_cpu.get():
+            return super().call(inputs)
+        # A batch norm of one image whose channels are the rows: what the optimizer
+        # takes for a LayerNorm. Where it does not, this is slow, and less exact.
+        shape = tf.shape(inputs)
+        rows = tf.reduce_prod(shape[:-1])
+        normalized = tf.raw_ops.FusedBatchNormV3(
+            x=tf.reshape(inputs, [1, rows, inputs.shape[-1], 1]),
+            scale=tf.fill([rows], 1.0),
+            offset=tf.fill([rows], 0.0),
+            mean=tf.constant([], tf.float32),
+            variance=tf.constant([], tf.float32),
+            epsilon=self.epsilon,
+            data_format="NCHW",
+            is_training=True,
+        ).y
+        gamma, beta = (ops.cast(x, inputs.dtype) for x in (self.gamma, self.beta))
+        return tf.reshape(normalized, shape) * gamma + beta
 
 
 def attention_bias(input_mask: Any, dtype: Any) -> Any:

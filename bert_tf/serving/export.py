@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from bert_tf.files import read_bytes, staging_path, write_file
 from bert_tf.serving import tf_serving
-from bert_tf.serving.inference import InferenceModel
+from bert_tf.serving.inference import inference_model
 from bert_tf.serving.signatures import all_signatures
 from bert_tf.tasks.servable import Servable, Signature
 
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions:
-    """How the model in an export computes; see `InferenceModel`.
+    """How the model in an export computes; see `inference_model`.
 
     Attributes:
       precision: What it computes in.
@@ -45,7 +45,7 @@ class _ServingModule(tf.Module):
     ):
         super().__init__()
         self._tokenizer = servable.tokenizer  # to be found by the SavedModel's writer
-        self._model = InferenceModel(
+        self._model = inference_model(
             servable.create_model,
             model,
             servable.model_features,

@@ -1,25 +1,134 @@
-"""Models as exports hold them."""
+"""A trained model as exports hold it: one function, in a precision and a spelling."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from bert_tf.errors import ConfigError
+from bert_tf.modeling import kernels
+from bert_tf.tasks.servable import ROW_FEATURES
+
+_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_TARGETS = ("any", "cpu")
+
+# A graph is one protocol buffer, which holds 2 GiB; the rest is for a vocabulary.
+_MOST_CONSTANT_BYTES = 2**31 - 2**26
+
 
 class InferenceModel(tf.Module):
-    def __init__(self, create_model, model, feature_names, **options):
+    """What `inference_model` makes.
+
+    All signatures of an export that call it share one function of its graph, so that
+    constants are written once.
+    """
+
+    def __init__(
+        self, run: Any, feature_names: Sequence[str], variables: Sequence[tf.Variable]
+    ):
         super().__init__()
-        self._model = create_model()
-        self._model.set_weights(model.get_weights())
-        self._weights = [v.value for v in self._model.variables]
-        specs = [tf.TensorSpec([None, None], tf.int32, name=n) for n in feature_names]
-        self._names = feature_names
-        self._run = tf.function(
-            lambda *x: self._model(dict(zip(feature_names, x))),
-            input_signature=specs,
-            autograph=False,
+        self._run = run
+        self._feature_names = tuple(feature_names)
+        # TensorFlow's own: found through Keras they load in TensorFlow 2 but not in a
+        # TF1-style session, which is what TF Serving runs.
+        self._weights = list(variables)
+
+    def __call__(self, features: Mapping[str, Any]) -> Any:
+        """Returns what the model does, without dropout.
+
+        Args:
+          features: At least those that it was made for, integers `[B, S]`, and
+            `masked_lm_positions` `[B, P]`.
+        """
+        return self._run(
+            *(tf.cast(features[name], tf.int32) for name in self._feature_names)
         )
 
-    def __call__(self, features):
-        return self._run(*(features[name] for name in self._names))
+
+def inference_model(
+    create_model: Callable[..., keras.Model],
+    model: keras.Model,
+    feature_names: Sequence[str] = ROW_FEATURES,
+    *,
+    precision: str = "float32",
+    freeze: bool = False,
+    target: str = "any",
+) -> InferenceModel:
+    """Returns a model's forward pass with the weights that it has now.
+
+    Args:
+      create_model: Makes such a model, given `dtype`.
+      model: The trained one; its variables may belong to a strategy.
+      feature_names: What the model takes, of any batch and length.
+      precision: `float32`, or `bfloat16`: computed as with `mixed_bfloat16`, and all
+        stored so, tables of embeddings included, but LayerNorm's weights and those of
+        logits.
+      freeze: Whether weights are constants of the graph, which oneDNN brings into its
+        own layout once, instead of variables.
+      target: `cpu` for spellings that TensorFlow's optimizer fuses on CPUs, `any` for
+        those that are good on all devices.
+
+    Raises:
+      ConfigError: Unknown `precision` or `target`, or weights that are too large to be
+        constants.
+    """
+    _check("precision", precision, tuple(_POLICIES))
+    _check("target", target, _TARGETS)
+    # A copy outside any strategy. Only its layers are used, not its variables.
+    layers = create_model(dtype=_POLICIES[precision])
+    weights = [
+        value.astype(_stored_dtype(variable, precision).as_numpy_dtype)
+        for variable, value in zip(layers.weights, model.get_weights(), strict=True)
+    ]
+    if freeze:
+        _check_size(sum(weight.nbytes for weight in weights), precision)
+    else:
+        weights = [
+            tf.Variable(weight, name=variable.name)
+            for variable, weight in zip(layers.weights, weights, strict=True)
+        ]
+
+    def run(*features: tf.Tensor) -> Any:
+        # A TF1-style session forgets of what rank its inputs are, and without it some
+        # spellings are not recognised.
+        ranked = (tf.ensure_shape(feature, [None, None]) for feature in features)
+        scope = keras.StatelessScope()
+        for variable, weight in zip(layers.weights, weights, strict=True):
+            # The scope's constructor would cast them to the variables' dtype.
+            scope.add_update((variable, tf.convert_to_tensor(weight)))
+        fused = kernels.fused_for_cpu() if target == "cpu" else contextlib.nullcontext()
+        with scope, fused:
+            return layers(dict(zip(feature_names, ranked, strict=True)))
+
+    signature = [tf.TensorSpec([None, None], tf.int32, name) for name in feature_names]
+    function = tf.function(run, input_signature=signature, autograph=False)
+    return InferenceModel(
+        function.get_concrete_function(), feature_names, [] if freeze else weights
+    )
+
+
+def _stored_dtype(variable: Any, precision: str) -> tf.DType:
+    """Returns the dtype that a weight's layer takes it in, or could as well."""
+    is_rounded = variable.name in ("kernel", "bias") or variable.name.endswith(
+        "_embeddings"
+    )
+    return tf.bfloat16 if precision == "bfloat16" and is_rounded else tf.float32
+
+
+def _check(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(
+            f"Expected {name} to be one of {', '.join(known)}, got {value!r}."
+        )
+
+
+def _check_size(size: int, precision: str) -> None:
+    if size > _MOST_CONSTANT_BYTES:
+        smaller = " or --precision=bfloat16" if precision == "float32" else ""
+        raise ConfigError(
+            f"Expected weights of at most {_MOST_CONSTANT_BYTES / 1e9:.2f} GB to "
+            "freeze, which is what the graph of a SavedModel can hold, got "
+            f"{size / 1e9:.2f} GB; export with --nofreeze{smaller}."
+        )

@@ -6,9 +6,12 @@ from typing import Any
 import tensorflow as tf
 
 from bert_tf.config import BertConfig
-from bert_tf.tasks.servable import DEFAULT_SIGNATURE, Servable, Signature
-
-_ROW = ("input_ids", "input_mask", "segment_ids")
+from bert_tf.tasks.servable import (
+    DEFAULT_SIGNATURE,
+    ROW_FEATURES,
+    Servable,
+    Signature,
+)
 
 
 def all_signatures(servable: Servable) -> dict[str, Signature]:
@@ -17,12 +20,12 @@ def all_signatures(servable: Servable) -> dict[str, Signature]:
     `ids` takes rows of pieces, int32 `[n, S]`; `tf_example` the same as serialized
     `tf.Example`s `[n]`, of any length each; `pieces` returns what texts are split into.
     """
-    rows = [tf.TensorSpec([None, None], tf.int32, name=name) for name in _ROW]
+    rows = [tf.TensorSpec([None, None], tf.int32, name=name) for name in ROW_FEATURES]
     examples = [tf.TensorSpec([None], tf.string, name="examples")]
     texts = servable.signatures[DEFAULT_SIGNATURE].inputs
 
     def of_rows(model: Any, *inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = dict(zip(_ROW, inputs, strict=True))
+        features = dict(zip(ROW_FEATURES, inputs, strict=True))
         return servable.serve_rows(model, _checked(features, servable.config))
 
     def of_examples(model: Any, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -50,11 +53,11 @@ def all_signatures(servable: Servable) -> dict[str, Signature]:
 def _parsed(examples: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns the features of serialized `tf.Example`s, int64 `[n, S]`."""
     parsed = tf.io.parse_example(
-        examples, {name: tf.io.RaggedFeature(tf.int64) for name in _ROW}
+        examples, {name: tf.io.RaggedFeature(tf.int64) for name in ROW_FEATURES}
     )
     lengths = [row.row_lengths() for row in parsed.values()]
     same = tf.reduce_all([tf.reduce_all(each == lengths[0]) for each in lengths])
-    expected = f"Expected {', '.join(_ROW)} of one length in each tf.Example."
+    expected = f"Expected {', '.join(ROW_FEATURES)} of one length in each tf.Example."
     with tf.control_dependencies([tf.debugging.Assert(same, [expected])]):
         return {name: row.to_tensor() for name, row in parsed.items()}
 
@@ -71,7 +74,7 @@ def _checked(
         )
     ]
     ends = (config.vocab_size, 2, config.type_vocab_size)
-    for name, end in zip(_ROW, ends, strict=True):
+    for name, end in zip(ROW_FEATURES, ends, strict=True):
         x = features[name]
         expected += [
             (

@@ -11,6 +11,8 @@ import tensorflow as tf
 from bert_tf.config import BertConfig
 from bert_tf.tokenization import GraphTokenizer
 
+# A row of pieces, as records, models and exports name it.
+ROW_FEATURES = ("input_ids", "input_mask", "segment_ids")
 DEFAULT_SIGNATURE = "serving_default"
 
 
@@ -41,7 +43,7 @@ class Servable(abc.ABC):
     labels: list[str] | None = None
     max_seq_length: int
     # What `model` takes.
-    model_features: tuple[str, ...] = ("input_ids", "input_mask", "segment_ids")
+    model_features: tuple[str, ...] = ROW_FEATURES
 
     @abc.abstractmethod
     def create_model(self, **options: Any) -> keras.Model:

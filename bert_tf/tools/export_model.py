@@ -30,8 +30,8 @@ def _define_model(values: flags.FlagValues) -> None:
         "auto",
         ["auto", "pretrained"],
         "auto: what run_config.json in --model_dir says; without one, pretrained. "
-        "pretrained: vectors of texts, and pieces for each [MASK] if the checkpoint has "
-        "a masked-LM head, whatever was trained on top.",
+        "pretrained: vectors of texts, and pieces for each [MASK] if the checkpoint "
+        "has a masked-LM head, whatever was trained on top.",
         flag_values=values,
     )
     integer(
@@ -74,8 +74,8 @@ def _define_export(values: flags.FlagValues) -> None:
         (
             "target",
             ["any", "cpu"],
-            "cpu: parts of the model are spelled as TensorFlow on CPUs fuses them. Same "
-            "outputs, faster there; not for GPUs and TPUs.",
+            "cpu: parts of the model are spelled as TensorFlow on CPUs fuses them: the "
+            "same outputs, faster in batches; not for GPUs and TPUs.",
         ),
     ):
         flags.DEFINE_enum(name, choices[0], choices, text, flag_values=values)
@@ -100,7 +100,7 @@ def _define_answers(values: flags.FlagValues) -> None:
         values,
         "top_k",
         None,
-        "Of a pretrained model, how many pieces there are for each [MASK]. (default: 5)",
+        "Of a pretrained model, how many pieces there are for a [MASK]. (default: 5)",
         at_least=1,
     )
     for name, default, text in (

@@ -63,8 +63,8 @@ def load_servable(files: ModelFiles, said: ServingFlags) -> tuple[Servable, Any]
     a note it is taken for a pretrained model.
 
     Raises:
-      CheckpointError: The checkpoint is missing, damaged, of other sizes, or lacks parts
-        of the model.
+      CheckpointError: The checkpoint is missing, damaged, of other sizes, or lacks
+        parts of the model.
       ConfigError, DataError: The files do not fit each other, the note or the flags.
     """
     config = BertConfig.from_json_file(files.bert_config_file)

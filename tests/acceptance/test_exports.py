@@ -1,4 +1,4 @@
-"""Exports of a real model, faster spellings and fewer digits included, keep its answers."""
+"""Exports of a real model keep its answers, faster and in fewer digits too."""
 
 import csv
 from pathlib import Path
