@@ -1,5 +1,6 @@
 """What TensorFlow's graph optimizer makes of an export on a CPU."""
 
+import dataclasses
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -7,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.eager import context
 
-from bert_tf import BertClassifier
-from bert_tf.serving.inference import inference_model
-from bert_tf.tasks.servable import ROW_FEATURES
+from bert_tf import GraphTokenizer
+from bert_tf.serving.export import ExportOptions, export
+from bert_tf.tasks.classification import ClassificationTask
 from tests.serving.inference_models import CONFIG, batch, shaken
 
+FLOATS = (tf.float32.as_datatype_enum, tf.bfloat16.as_datatype_enum)
 LAYERS = CONFIG.num_hidden_layers
 
 
@@ -36,37 +39,16 @@ def skip_without_onednn(precision):
         pytest.skip("needs a CPU with avx512f, for oneDNN in bfloat16")
 
 
-def create(**options):
-    return BertClassifier(CONFIG, 3, **options)
+@pytest.fixture(scope="module")
+def task(testdata):
+    tokenizer = GraphTokenizer(str(testdata / "vocab_uncased.txt"))
+    config = dataclasses.replace(CONFIG, vocab_size=len(tokenizer.vocab))
+    return ClassificationTask("mine", config, tokenizer, ["a", "b", "c"], 32, False)
 
 
 @pytest.fixture(scope="module")
-def classifier():
-    return shaken(create())
-
-
-def export(model, folder, **options):
-    module = tf.Module()
-    module.model = inference_model(create, model, **options)
-
-    @tf.function
-    def logits(**features):
-        return {"logits": module.model(features)}
-
-    @tf.function
-    def probabilities(**features):
-        return {"probabilities": tf.nn.softmax(module.model(features))}
-
-    specs = {name: tf.TensorSpec([None, None], tf.int32, name) for name in ROW_FEATURES}
-    tf.saved_model.save(
-        module,
-        str(folder),
-        signatures={
-            "serving_default": logits.get_concrete_function(**specs),
-            "probabilities": probabilities.get_concrete_function(**specs),
-        },
-    )
-    return str(folder)
+def classifier(task):
+    return shaken(task.create_model())
 
 
 def fused(graphs):
@@ -80,51 +62,55 @@ def fused(graphs):
     return found
 
 
-def in_session(folder, features):
-    """Runs an export as TF Serving does; returns logits, and what was fused."""
+def in_session(folder, name, features):
+    """Runs an export as TF Serving does; returns its answer, and what was fused."""
     v1 = tf.compat.v1
     metadata = v1.RunMetadata()
     with v1.Session(graph=tf.Graph()) as session:
-        signature = v1.saved_model.load(session, ["serve"], folder).signature_def[
-            "serving_default"
-        ]
-        logits = session.run(
-            signature.outputs["logits"].name,
-            {signature.inputs[name].name: x for name, x in features.items()},
+        signature = v1.saved_model.load(session, ["serve"], folder).signature_def[name]
+        answer = session.run(
+            signature.outputs["probabilities"].name,
+            {signature.inputs[key].name: x for key, x in features.items()},
             options=v1.RunOptions(output_partition_graphs=True),
             run_metadata=metadata,
         )
-    return logits, fused(metadata.partition_graphs)
+    return answer, fused(metadata.partition_graphs)
 
 
-def in_tensorflow_2(folder, features):
+def in_tensorflow_2(folder, name, features):
     """The same, as Python does."""
-    signature = tf.saved_model.load(folder).signatures["serving_default"]
+    signature = tf.saved_model.load(folder).signatures[name]
     context.context().enable_run_metadata()
     try:
-        logits = signature(**{n: tf.constant(x) for n, x in features.items()})["logits"]
+        answer = signature(**{key: tf.constant(x) for key, x in features.items()})
         metadata = context.context().export_run_metadata()
     finally:
         context.context().disable_run_metadata()
     graphs = (graph.post_optimization_graph for graph in metadata.function_graphs)
-    return logits, fused(graphs)
+    return answer["probabilities"], fused(graphs)
+
+
+TEXTS = np.array(["the fog came down over the bay", "dark", "the lamp"] * 2, object)
 
 
 @pytest.mark.parametrize(
     ("precision", "freeze"),
     [("bfloat16", True), ("bfloat16", False), ("float32", True)],
 )
-def test_ops_are_fused(classifier, tmp_path, precision, freeze):
+def test_ops_are_fused(task, classifier, tmp_path, precision, freeze):
     skip_without_onednn(precision)
-    folder = export(
-        classifier, tmp_path, precision=precision, freeze=freeze, target="cpu"
-    )
-    features = batch(4, 16)
-    for run in (in_session, in_tensorflow_2):
-        logits, found = run(folder, features)
-        np.testing.assert_allclose(
-            logits, classifier(features), atol=1e-5 if precision == "float32" else 0.1
-        )
+    options = ExportOptions(precision, freeze, target="cpu")
+    version = export(task, classifier, str(tmp_path), options)
+    rows = batch(4, 16)
+    of_rows = tf.nn.softmax(classifier(rows))
+    of_texts = task.serve(classifier, tf.constant(TEXTS))["probabilities"]
+    for run, (name, inputs, expected) in itertools.product(
+        (in_session, in_tensorflow_2),
+        (("ids", rows, of_rows), ("serving_default", {"text_a": TEXTS}, of_texts)),
+    ):
+        answer, found = run(version, name, inputs)
+        apart = 1e-5 if precision == "float32" else 0.05
+        np.testing.assert_allclose(answer, expected, atol=apart)
         # Query, key, value and one of a layer's two outputs; the other one with what is
         # added to it.
         assert found.pop("FusedMatMul+BiasAdd") >= 4 * LAYERS
@@ -137,9 +123,16 @@ def test_ops_are_fused(classifier, tmp_path, precision, freeze):
         }
 
 
-def test_constants_are_written_once(classifier, tmp_path):
-    folder = export(classifier, tmp_path, precision="bfloat16", freeze=True)
-    size = (Path(folder) / "saved_model.pb").stat().st_size
-    # Two signatures, and a graph of some 100 KB.
+def test_constants_are_written_once(task, classifier, tmp_path):
+    """Although every signature computes with them."""
+    options = ExportOptions("bfloat16", freeze=True)
+    version = export(task, classifier, str(tmp_path), options)
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((Path(version) / "saved_model.pb").read_bytes())
+    [meta_graph] = saved.meta_graphs
+    functions = meta_graph.graph_def.library.function
+    nodes = [*meta_graph.graph_def.node, *(n for f in functions for n in f.node_def)]
+    constants = [node.attr["value"].tensor for node in nodes if node.op == "Const"]
+    size = sum(x.ByteSize() for x in constants if x.dtype in FLOATS)
     weights = 2 * classifier.count_params()
-    assert weights < size < 1.7 * weights
+    assert weights < size < 1.1 * weights
