@@ -6,32 +6,15 @@ import pytest
 import tensorflow as tf
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.tokenization import BasicTokenizer, FullTokenizer, GraphTokenizer
+from bert_tf.tokenization import FullTokenizer, GraphTokenizer
 
 _NAMES = ("input_ids", "input_mask", "segment_ids")
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["uncased", "cased"])
-def pair(request, tmp_path_factory, random_texts):
+def pair(request, random_vocabs):
     """Both tokenizers, of a vocabulary that splits most of the random texts."""
-    rng = random.Random(7)
-    basic = BasicTokenizer(request.param)
-    words = sorted({word for text in random_texts for word in basic.tokenize(text)})
-    letters = sorted({letter for word in words for letter in word})
-    pieces = rng.sample(letters, len(letters) * 9 // 10)
-    pieces += ["##" + letter for letter in pieces]
-    for word in rng.sample(words, 8000):
-        start = rng.randrange(len(word))
-        piece = word[start : start + rng.randint(2, 5)]
-        pieces.append("##" + piece if start else piece)
-    pieces = _SPECIAL + [p for p in dict.fromkeys(pieces) if p not in _SPECIAL]
-    # As in two of Google's files: pieces that are blank when stripped; and one that
-    # a later line overrides.
-    pieces += ["\u2028", "##\u2028", " " + pieces[9]]
-    vocab_file = tmp_path_factory.mktemp("vocab") / "vocab.txt"
-    vocab_file.write_text("".join(p + "\n" for p in pieces), "utf-8", newline="\n")
-    arguments = str(vocab_file), request.param
+    arguments = random_vocabs[request.param], request.param
     return FullTokenizer(*arguments), GraphTokenizer(*arguments)
 
 
