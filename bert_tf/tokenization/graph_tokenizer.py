@@ -8,17 +8,19 @@ Letters in shape comments: n texts, w words, r rows, S sequence.
 
 import types
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
 
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.tokenization import packing
+from bert_tf.tokenization.core_wordpiece import CoreWordpieceTokenizer
 from bert_tf.tokenization.graph_words import MAX_CHARS_PER_WORD, WordSplitter
 from bert_tf.tokenization.vocabulary import load_vocab
 
-_MAX_BYTES_PER_PIECE = 256  # a limit of the WordPiece op
+_OPS = ("tf_text", "core")
+_MAX_BYTES_PER_PIECE = 256  # a limit of TF Text's WordPiece op
 
 _LONG_TEXT = ("truncate", "head_tail")
 
@@ -27,7 +29,7 @@ class GraphTokenizer(tf.Module):
     """`FullTokenizer` in TensorFlow ops: the same pieces for every string.
 
     A SavedModel that holds it can be loaded once `tensorflow_text` is imported, or by
-    a server built with TF Text's ops.
+    a server built with TF Text's ops; with `ops="core"`, wherever there is TensorFlow.
 
     Attributes:
       vocab: piece -> id, read-only.
@@ -37,18 +39,27 @@ class GraphTokenizer(tf.Module):
     # `tf.Module` would search the whole vocabulary for variables, seconds each time.
     _TF_MODULE_IGNORED_PROPERTIES = tf.Module._TF_MODULE_IGNORED_PROPERTIES | {"vocab"}
 
-    def __init__(self, vocab_file: str, do_lower_case: bool = True, ops="tf_text"):
+    def __init__(
+        self, vocab_file: str, do_lower_case: bool = True, ops: str = "tf_text"
+    ):
         """Initializes the tokenizer.
 
         Args:
           vocab_file: one piece a line; must hold `[UNK]`.
           do_lower_case: whether to lower-case and strip accents; as the model was
             pretrained.
+          ops: what splits words into pieces: "tf_text" TF Text's op; "core" ops of
+            TensorFlow itself, which take up to three times as long.
 
         Raises:
+          ConfigError: `ops` is neither of the two.
           DataError: the vocabulary cannot be read, lacks `[UNK]`, or holds a piece of
-            over 256 bytes.
+            over 256 bytes, which TF Text's op does not take.
         """
+        if ops not in _OPS:
+            raise ConfigError(
+                f"Expected ops to be one of {_OPS}, got {ops!r}; pass one of them."
+            )
         super().__init__(name="graph_tokenizer")
         # A plain dict would be taken for part of the module, and written with it.
         self.vocab = types.MappingProxyType(load_vocab(vocab_file))
@@ -60,18 +71,19 @@ class GraphTokenizer(tf.Module):
             )
         self.vocab_file = vocab_file
         self._split_words = WordSplitter(do_lower_case)
-        self._piece_lengths = np.zeros(max(self.vocab.values()) + 1, np.int32)
+        pieces = [""] * (max(self.vocab.values()) + 1)
         for piece, index in self.vocab.items():
-            self._piece_lengths[index] = len(piece.removeprefix("##"))
-        # Strings live on the host, so everything here does.
+            pieces[index] = piece
+        self._piece_lengths = np.array(
+            [len(piece.removeprefix("##")) for piece in pieces], np.int32
+        )
         with tf.init_scope(), tf.device("/CPU:0"):
-            self._wordpiece = tf_text.FastWordpieceTokenizer(
-                _matchable_pieces(self.vocab, vocab_file),
-                max_bytes_per_word=4 * MAX_CHARS_PER_WORD,
-                token_out_type=tf.int32,
-                unknown_token="[UNK]",
-                no_pretokenization=True,
-            )
+            self._pieces = tf.constant(pieces)
+        self._wordpiece = (
+            CoreWordpieceTokenizer(self.vocab)
+            if ops == "core"
+            else _tf_text_tokenizer(self.vocab, vocab_file)
+        )
 
     def tokenize(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Returns the ids of a batch of texts, without special pieces.
@@ -115,11 +127,8 @@ class GraphTokenizer(tf.Module):
 
     def pieces(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the pieces that ids stand for, strings of the same shape."""
-        table = [""] * len(self._piece_lengths)
-        for piece, index in self.vocab.items():
-            table[index] = piece
         with tf.device("/CPU:0"):
-            return tf.gather(tf.constant(table), ids)
+            return tf.gather(self._pieces, ids)
 
     @property
     def special_ids(self) -> tuple[int, int]:
@@ -273,8 +282,23 @@ def _join_words(pieces: tf.RaggedTensor, word_splits: tf.Tensor) -> tf.RaggedTen
     return tf.RaggedTensor.from_row_splits(pieces.values, row_splits, validate=False)
 
 
+def _tf_text_tokenizer(vocab: Mapping[str, int], vocab_file: str) -> Any:
+    # Only here, so that "core" does without TF Text.
+    import tensorflow_text as tf_text
+
+    # Strings live on the host, so everything here does.
+    with tf.init_scope(), tf.device("/CPU:0"):
+        return tf_text.FastWordpieceTokenizer(
+            _matchable_pieces(vocab, vocab_file),
+            max_bytes_per_word=4 * MAX_CHARS_PER_WORD,
+            token_out_type=tf.int32,
+            unknown_token="[UNK]",
+            no_pretokenization=True,
+        )
+
+
 def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
-    """Lists what the WordPiece op should match for each id.
+    """Lists what TF Text's WordPiece op should match for each id.
 
     Some ids get a stand-in that no word equals, as words have no spaces: those of blank
     pieces ("" and "##", which no word contains), of pieces longer than any word, and of

@@ -6,7 +6,11 @@ import random
 
 import pytest
 
+from bert_tf.tokenization import BasicTokenizer
+
 TESTDATA = pathlib.Path(__file__).parents[1] / "testdata"
+
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 # (first, last, weight): what random texts are drawn from. The narrow ranges are those
 # where neighbours matter or where the release and Unicode disagree.
@@ -70,6 +74,36 @@ def random_texts() -> list[str]:
                 chars.append(chr(code_point))
         texts.append("".join(chars))
     return texts
+
+
+@pytest.fixture(scope="session")
+def random_vocabs(tmp_path_factory, random_texts) -> dict[bool, str]:
+    """Vocabularies that split most of the random texts, lower-cased or not."""
+    return {
+        casing: _write_vocab(
+            tmp_path_factory.mktemp("vocab") / "vocab.txt", casing, random_texts
+        )
+        for casing in (True, False)
+    }
+
+
+def _write_vocab(path: pathlib.Path, do_lower_case: bool, texts: list[str]) -> str:
+    rng = random.Random(7)
+    basic = BasicTokenizer(do_lower_case)
+    words = sorted({word for text in texts for word in basic.tokenize(text)})
+    letters = sorted({letter for word in words for letter in word})
+    pieces = rng.sample(letters, len(letters) * 9 // 10)
+    pieces += ["##" + letter for letter in pieces]
+    for word in rng.sample(words, 8000):
+        start = rng.randrange(len(word))
+        piece = word[start : start + rng.randint(2, 5)]
+        pieces.append("##" + piece if start else piece)
+    pieces = _SPECIAL + [p for p in dict.fromkeys(pieces) if p not in _SPECIAL]
+    # As in two of Google's files: pieces that are blank when stripped; and one that
+    # a later line overrides.
+    pieces += ["\u2028", "##\u2028", " " + pieces[9]]
+    path.write_text("".join(p + "\n" for p in pieces), "utf-8", newline="\n")
+    return str(path)
 
 
 @pytest.fixture(scope="session")

@@ -6,32 +6,15 @@ import pytest
 import tensorflow as tf
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.tokenization import BasicTokenizer, FullTokenizer, GraphTokenizer
+from bert_tf.tokenization import FullTokenizer, GraphTokenizer
 
 _NAMES = ("input_ids", "input_mask", "segment_ids")
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["uncased", "cased"])
-def pair(request, tmp_path_factory, random_texts):
+def pair(request, random_vocabs):
     """Both tokenizers, of a vocabulary that splits most of the random texts."""
-    rng = random.Random(7)
-    basic = BasicTokenizer(request.param)
-    words = sorted({word for text in random_texts for word in basic.tokenize(text)})
-    letters = sorted({letter for word in words for letter in word})
-    pieces = rng.sample(letters, len(letters) * 9 // 10)
-    pieces += ["##" + letter for letter in pieces]
-    for word in rng.sample(words, 8000):
-        start = rng.randrange(len(word))
-        piece = word[start : start + rng.randint(2, 5)]
-        pieces.append("##" + piece if start else piece)
-    pieces = _SPECIAL + [p for p in dict.fromkeys(pieces) if p not in _SPECIAL]
-    # As in two of Google's files: pieces that are blank when stripped; and one that
-    # a later line overrides.
-    pieces += ["\u2028", "##\u2028", " " + pieces[9]]
-    vocab_file = tmp_path_factory.mktemp("vocab") / "vocab.txt"
-    vocab_file.write_text("".join(p + "\n" for p in pieces), "utf-8", newline="\n")
-    arguments = str(vocab_file), request.param
+    arguments = random_vocabs[request.param], request.param
     return FullTokenizer(*arguments), GraphTokenizer(*arguments)
 
 
@@ -55,10 +38,11 @@ def _differing(full: FullTokenizer, graph: GraphTokenizer, texts) -> list[tuple]
     return found
 
 
-def test_golden_texts(golden_texts, golden_vocabs):
+@pytest.mark.parametrize("ops", ["tf_text", "core"])
+def test_golden_texts(golden_texts, golden_vocabs, ops):
     texts = tf.constant([case["text"] for case in golden_texts])
     for casing, name in ((True, "uncased"), (False, "cased")):
-        graph = GraphTokenizer(golden_vocabs[casing], casing)
+        graph = GraphTokenizer(golden_vocabs[casing], casing, ops)
         expected = [[graph.vocab[p] for p in case[name]] for case in golden_texts]
         assert graph.tokenize(texts).to_list() == expected
 
@@ -74,17 +58,19 @@ def test_random_texts(pair, random_texts, measured):
 
 @pytest.mark.acceptance
 @pytest.mark.timeout(1200)
+@pytest.mark.parametrize("ops", ["tf_text", "core"])
 @pytest.mark.parametrize("casing", [True, False], ids=["uncased", "cased"])
-def test_every_code_point_without_exception(golden_vocabs, casing, measured):
-    arguments = golden_vocabs[casing], casing
+def test_every_code_point_without_exception(golden_vocabs, casing, ops, measured):
+    full = FullTokenizer(golden_vocabs[casing], casing)
+    graph = GraphTokenizer(golden_vocabs[casing], casing, ops)
     chars = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     texts = [
         "\n".join(f"{char}\na{char}b" for char in chars[first : first + 64])
         for first in range(0, len(chars), 64)
     ]
-    differing = _differing(FullTokenizer(*arguments), GraphTokenizer(*arguments), texts)
+    differing = _differing(full, graph, texts)
     measured(
-        f"of all {len(chars):,} code points, groups tokenized unlike",
+        f"of all {len(chars):,} code points, groups tokenized unlike by {ops}",
         len(differing),
         at_most=0,
     )
@@ -121,6 +107,8 @@ def test_very_long_pieces(tmp_path):
     path.write_text("[UNK]\na\n##" + "中" * 90, "utf-8")
     with pytest.raises(DataError, match="line 3 has 270"):
         GraphTokenizer(str(path))
+    core = GraphTokenizer(str(path), ops="core")
+    assert core.tokenize(["a" + "中" * 90]).to_list() == [[1] + 90 * [0]]
 
 
 def test_edges(pair):
@@ -187,6 +175,8 @@ def test_saved_model_and_dataset(pair, random_texts, tmp_path):
 
 
 def test_refusals(golden_vocabs, tmp_path):
+    with pytest.raises(ConfigError, match="got 'text'; pass one of them"):
+        GraphTokenizer(golden_vocabs[True], ops="text")
     graph = GraphTokenizer(golden_vocabs[True])
     with pytest.raises(ConfigError, match="3 special pieces, but got max_seq_length=2"):
         graph.pack(["a"], ["b"], max_seq_length=2)
