@@ -18,6 +18,7 @@ TOOLS = {
     "inspect_records": "show pretraining records as text, and what they amount to",
     "extract_features": "write the vectors of texts, or of each of their pieces",
     "fill_mask": "fill each [MASK] of a text with the likeliest pieces",
+    "serve": "answer texts over HTTP with an export, as TF Serving does",
     "convert_checkpoint": "turn a Hugging Face or a run's folder into Google's layout",
 }
 
