@@ -1,5 +1,6 @@
 """An export answers lists of texts, in any number and order, traced but once."""
 
+import re
 import shutil
 
 import numpy as np
@@ -76,6 +77,18 @@ def test_traced_once(predictor):
     for count, length in ((1, 1), (2, 50), (7, 3), (10, 200)):
         predictor(["word " * length] * count)
     assert set(context.context().list_function_names()) == before
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/serve.md"])
+def test_the_code_of_the_guides(small_export, tmp_path, monkeypatch, capsys, page):
+    text = (ROOT / page).read_text()
+    [code] = re.findall(
+        r"```python\n(from bert_tf import Predictor\n.*?)```", text, re.S
+    )
+    (tmp_path / "EXPORT").symlink_to(small_export)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    assert "'long'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
