@@ -21,6 +21,7 @@ _HOMES = {
     "DataError": "bert_tf.errors",
     "FullTokenizer": "bert_tf.tokenization",
     "GraphTokenizer": "bert_tf.tokenization",
+    "Predictor": "bert_tf.serving.predictor",
     "SentenceEncoder": "bert_tf.serving.sentence_encoder",
     "create_optimizer": "bert_tf.optimization",
     "load_checkpoint": "bert_tf.checkpoint",

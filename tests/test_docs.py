@@ -20,6 +20,7 @@ from bert_tf.tools import (
     run_pretraining,
     run_squad,
     run_tagger,
+    serve,
     sweep,
     tagger_flags,
 )
@@ -89,6 +90,13 @@ def test_the_table_of_extract_features_is_the_programs():
     for group in extract_features.GROUPS:
         group.define(values)
     assert table("features.md") == defaults(values)
+
+
+def test_the_table_of_serve_is_the_programs():
+    values = flags.FlagValues()
+    for group in serve.GROUPS:
+        group.define(values)
+    assert table("serve.md") == defaults(values)
 
 
 def test_the_table_of_create_pretraining_data_is_the_programs():
@@ -168,6 +176,7 @@ def test_the_docs_commands_parse():
         "extract_features": extract_features.GROUPS,
         "fill_mask": fill_mask.GROUPS,
         "learn_vocabulary": learn_vocabulary.GROUPS,
+        "serve": serve.GROUPS,
     }
     seen = set()
     for page, tool, arguments in commands():

@@ -15,6 +15,7 @@ from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
 from bert_tf.modeling.models import BertModel
 from bert_tf.serving.pretrained import load_pretrained
+from bert_tf.serving.texts import utf8
 from bert_tf.tokenization.graph_tokenizer import GraphTokenizer
 
 POOLINGS = ("none", "cls", "mean", "max")
@@ -142,10 +143,10 @@ class FeatureExtractor:
     def _extract(
         self, texts: list[Text], on_progress: Callable[[int], None]
     ) -> list[TextFeatures]:
-        text_a = [_utf8(text) for text, _ in texts]
+        text_a = [utf8(text) for text, _ in texts]
         text_b = None
         if any(second is not None for _, second in texts):
-            text_b = [_utf8(second or "") for _, second in texts]
+            text_b = [utf8(second or "") for _, second in texts]
         packed = self._tokenizer.pack(
             text_a, text_b, self.max_seq_length, pad_to_max=False
         )
@@ -240,8 +241,3 @@ def pooled(x: tf.Tensor, mask: tf.Tensor, pooling: str) -> tf.Tensor:
         return tf.reduce_max(tf.where(is_real, x, x.dtype.min), axis=1)
     weights = tf.cast(is_real, x.dtype)
     return tf.reduce_sum(x * weights, axis=1) / tf.reduce_sum(weights, axis=1)
-
-
-def _utf8(text: str) -> bytes:
-    """Returns a text's bytes, without halves of surrogate pairs, as UTF-8 has none."""
-    return text.encode("utf-8", "ignore")

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bert_tf.errors import ConfigError, DataError
+from bert_tf.errors import ConfigError
 from bert_tf.serving.features import POOLINGS, FeatureExtractor
+from bert_tf.serving.texts import checked
 from bert_tf.training.reporting import row_bar
 
 _SMALLEST_NORM = 1e-12
@@ -93,7 +94,7 @@ class SentenceEncoder:
         Raises:
           DataError: Not a list of texts.
         """
-        texts = _checked(texts)
+        texts = checked(texts)
         vectors = np.empty((len(texts), self._extractor.config.hidden_size), np.float32)
         with row_bar("encoding", len(texts), "texts", shown=show_progress) as bar:
             pairs = ((text, None) for text in texts)
@@ -103,19 +104,3 @@ class SentenceEncoder:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors /= np.maximum(norms, _SMALLEST_NORM)
         return vectors
-
-
-def _checked(texts: Iterable[str]) -> list[str]:
-    if isinstance(texts, (str, bytes)):
-        raise DataError(
-            f"Expected a list of texts, got a single one ({texts!r:.60}); put it into "
-            "a list."
-        )
-    texts = list(texts)
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(
-                f"Expected texts, got {type(text).__name__} at position {position} "
-                f"({text!r:.60}); leave it out, or make it a string."
-            )
-    return texts

@@ -19,6 +19,7 @@ TOOLS = {
     "extract_features": "write the vectors of texts, or of each of their pieces",
     "export_model": "make a SavedModel of a run's folder or a pretrained model",
     "fill_mask": "fill each [MASK] of a text with the likeliest pieces",
+    "serve": "answer texts over HTTP with an export, as TF Serving does",
     "convert_checkpoint": "turn a Hugging Face or a run's folder into Google's layout",
 }
 

@@ -1,0 +1,13 @@
+"""What tests of exports share."""
+
+import pytest
+
+from tests.small_export import write_export
+
+
+@pytest.fixture(scope="session")
+def small_export(tmp_path_factory) -> str:
+    """The folder of an export of a few ops, with one version, 1."""
+    folder = tmp_path_factory.mktemp("export")
+    write_export(folder)
+    return str(folder)
