@@ -8,8 +8,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from bert_tf.files import read_bytes, staging_path, write_file
+from bert_tf.files import staging_path
 from bert_tf.serving import tf_serving
+from bert_tf.serving.assets import write_assets
 from bert_tf.serving.inference import inference_model
 from bert_tf.serving.signatures import all_signatures
 from bert_tf.tasks.servable import Servable, Signature
@@ -108,7 +109,7 @@ def export(
         tf.io.gfile.rmtree(staged)
     signatures = all_signatures(servable)
     with tempfile.TemporaryDirectory() as assets:
-        _write_assets(servable, assets)
+        write_assets(servable, assets)
         module = _ServingModule(servable, model, options, assets)
         tf.saved_model.save(module, staged, signatures=module.functions(signatures))
     tf_serving.write_warmup_requests(staged, signatures)
@@ -117,11 +118,3 @@ def export(
     )
     tf.io.gfile.rename(staged, version)
     return version
-
-
-def _write_assets(servable: Servable, folder: str) -> None:
-    vocab = read_bytes(servable.tokenizer.vocab_file)
-    write_file(os.path.join(folder, "vocab.txt"), vocab)
-    if servable.labels:
-        lines = "".join(f"{label}\n" for label in servable.labels)
-        write_file(os.path.join(folder, "labels.txt"), lines)

@@ -88,6 +88,22 @@ class PretrainedServable(Servable):
         model = PretrainedEncoder if self.fills_masks else BertModel
         return model(self.config, **options)
 
+    def create_public_model(self) -> keras.Model:
+        """Returns one with all parts, whether the checkpoint has them or not."""
+        return (BertPretrainer if self.fills_masks else BertModel)(self.config)
+
+    def model_outputs(
+        self, model: Any, features: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Returns `sequence_output` `[r, S, H]`, and what else the checkpoint has.
+
+        That is `pooled_output` `[r, H]` and `masked_lm_logits` `[r, P, V]`.
+        """
+        has = {"pooled_output": self.has_pooler, "masked_lm_logits": self.fills_masks}
+        outputs = model(features)
+        kept = ["sequence_output", *(name for name in has if has[name])]
+        return {name: outputs[name] for name in kept}
+
     @property
     def signatures(self) -> Mapping[str, Signature]:
         text = [tf.TensorSpec([None], tf.string, name="text")]

@@ -53,6 +53,22 @@ class Servable(abc.ABC):
           **options: `dtype` and `recompute`, as the public models take them.
         """
 
+    def create_public_model(self) -> keras.Model:
+        """Returns what takes the same weights, as a class of `bert_tf.modeling`."""
+        return self.create_model()
+
+    def model_outputs(
+        self, model: Any, features: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
+        """Returns what the model itself says, float32 `[r, ...]`, by name.
+
+        Args:
+          model: As above.
+          features: All of `model_features`.
+        """
+        outputs = model(features)
+        return outputs if isinstance(outputs, dict) else {"logits": outputs}
+
     @property
     @abc.abstractmethod
     def signatures(self) -> Mapping[str, Signature]:

@@ -1,4 +1,4 @@
-"""Exports a trained or pretrained model as a SavedModel that takes raw strings."""
+"""Exports a trained or pretrained model: for servers, for Keras, as ONNX."""
 
 import os
 import re
@@ -34,14 +34,6 @@ def _define_model(values: flags.FlagValues) -> None:
         "has a masked-LM head, whatever was trained on top.",
         flag_values=values,
     )
-    integer(
-        values,
-        "max_seq_length",
-        None,
-        "Most pieces of a row, special ones included. Not given: what the model was "
-        "trained with; of a pretrained one, all that it has positions for.",
-        at_least=3,
-    )
 
 
 def _define_export(values: flags.FlagValues) -> None:
@@ -49,7 +41,28 @@ def _define_export(values: flags.FlagValues) -> None:
         values,
         "export_dir",
         None,
-        "Folder for the export, which becomes version 1 in it, or the next one.",
+        "Folder for the export. A SavedModel becomes version 1 in it, or the next one; "
+        "model.keras or model.onnx must not be there yet.",
+    )
+    flags.DEFINE_enum(
+        "format",
+        "saved_model",
+        ["saved_model", "onnx", "keras"],
+        "saved_model: takes raw strings, for TF Serving and all that runs TensorFlow. "
+        "onnx: takes ids, for ONNX Runtime. keras: takes ids, for keras.saving."
+        "load_model.",
+        flag_values=values,
+    )
+
+
+def _define_saved_model(values: flags.FlagValues) -> None:
+    integer(
+        values,
+        "max_seq_length",
+        None,
+        "Most pieces of a row, special ones included. Not given: what the model was "
+        "trained with; of a pretrained one, all that it has positions for.",
+        at_least=3,
     )
     string(
         values,
@@ -121,7 +134,8 @@ def _define_answers(values: flags.FlagValues) -> None:
 GROUPS = (
     Group("Model", _define_model),
     Group("Export", _define_export),
-    Group("Answers", _define_answers),
+    Group("SavedModel", _define_saved_model),
+    Group("Answers of a SavedModel", _define_answers),
 )
 
 
@@ -133,25 +147,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         files = ModelFiles.from_flags(values)
         _check_output(values)
 
-        from bert_tf.serving import tf_serving
-        from bert_tf.serving.export import ExportOptions, export
         from bert_tf.tools.trained_model import load_servable
 
         servable, model = load_servable(files, _serving_flags(values))
-        name = values.model_name or tf_serving.model_name_of(values.export_dir)
-        options = ExportOptions(values.precision, values.freeze, values.target)
-        version = export(servable, model, values.export_dir, options, name)
-        logging.info("exported a SavedModel to %s", version)
-        print_lines(_how_to_use(values.export_dir, name, servable))
+        if values.format == "saved_model":
+            lines = _export_saved_model(values, servable, model)
+        else:
+            lines = _export_file(values, servable, model)
+        print_lines(lines)
 
     return run_tool(
         "export_model",
-        "Exports a trained or pretrained model as a SavedModel that takes raw strings, "
-        "with what TF Serving needs beside it.",
+        "Exports a trained or pretrained model: as a SavedModel that takes raw "
+        "strings, with what TF Serving needs beside it, or as ONNX or for Keras the "
+        "model alone.",
         GROUPS,
         run,
         argv,
-        after_interrupt="; no version was added",
+        after_interrupt="; nothing was added",
     )
 
 
@@ -172,12 +185,81 @@ def _check_output(values: flags.FlagValues) -> None:
             "Expected --model_name of letters, digits, _ and -, got "
             f"{values.model_name!r}; name it so."
         )
-    if "://" in path:
-        return
-    if os.path.exists(path) and not os.path.isdir(path):
+    if "://" not in path and os.path.exists(path) and not os.path.isdir(path):
         raise ConfigError(
             f"Expected a folder at --export_dir={path}, found a file; name another."
         )
+    if values.format != "saved_model":
+        _check_file(values)
+
+
+def _check_file(values: flags.FlagValues) -> None:
+    """Raises a ConfigError if a flag is of SavedModels only, or a file in the way."""
+    for define in (_define_saved_model, _define_answers):
+        others = flags.FlagValues()
+        define(others)
+        for name in others:
+            if values[name].present:
+                raise ConfigError(
+                    f"Expected --format=saved_model beside --{name}, got "
+                    f"--format={values.format}, of which it says nothing; leave it out."
+                )
+    folder = values.export_dir
+    for name in (f"model.{values.format}", "vocab.txt", "labels.txt"):
+        if _exists(os.path.join(folder, name)):
+            raise ConfigError(
+                f"Expected no {name} in --export_dir={folder}, found one; name another "
+                "folder."
+            )
+
+
+def _exists(path: str) -> bool:
+    if "://" not in path:
+        return os.path.lexists(path)
+    import tensorflow as tf
+
+    return tf.io.gfile.exists(path)
+
+
+def _export_saved_model(
+    values: flags.FlagValues, servable: "Servable", model: Any
+) -> list[str]:
+    """Writes the next version; returns what to say of it."""
+    from bert_tf.serving import tf_serving
+    from bert_tf.serving.export import ExportOptions, export
+
+    name = values.model_name or tf_serving.model_name_of(values.export_dir)
+    options = ExportOptions(values.precision, values.freeze, values.target)
+    version = export(servable, model, values.export_dir, options, name)
+    logging.info("exported a SavedModel to %s", version)
+    return _how_to_use(values.export_dir, name, servable)
+
+
+def _export_file(
+    values: flags.FlagValues, servable: "Servable", model: Any
+) -> list[str]:
+    """Writes the model as one file; returns what to say of it."""
+    from bert_tf.serving import formats
+
+    inputs = ", ".join(f'"{name}": ...' for name in servable.model_features)
+    if values.format == "keras":
+        path = formats.write_keras(servable, model, values.export_dir)
+        lines = [
+            "in Python, where this package is installed:",
+            "  import bert_tf.modeling, keras",
+            f'  model = keras.saving.load_model("{path}")',
+            f"  model({{{inputs}}})",
+        ]
+    else:
+        path = formats.write_onnx(servable, model, values.export_dir)
+        lines = [
+            "in Python, with ONNX Runtime:",
+            "  import onnxruntime",
+            f'  session = onnxruntime.InferenceSession("{path}")',
+            f"  session.run(None, {{{inputs}}})",
+        ]
+    logging.info("exported the model to %s", path)
+    return lines
 
 
 def _how_to_use(export_dir: str, name: str, servable: "Servable") -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from bert_tf import BertClassifier, BertConfig, save_checkpoint
+from bert_tf import BertClassifier, BertConfig, load_checkpoint, save_checkpoint
+from bert_tf.serving import formats
 from bert_tf.tools import export_model
 
 
@@ -167,6 +169,18 @@ def a_damaged_checkpoint(model):
     return [], ["cannot be read", "bert_model.ckpt"]
 
 
+def an_option_of_another_format(model):
+    return ["--format=onnx", "--freeze"], ["--format=saved_model beside --freeze"]
+
+
+def a_length_of_a_file(model):
+    return ["--format=keras", "--max_seq_length=9"], ["--max_seq_length", "=keras"]
+
+
+def answers_of_a_file(model):
+    return ["--format=onnx", "--top_k=2"], ["--top_k", "leave it out"]
+
+
 def a_name_with_a_quote(model):
     return ["--model_name=a'b"], ["letters, digits", "a'b"]
 
@@ -185,6 +199,9 @@ def a_name_with_a_quote(model):
         answers_of_a_classifier,
         too_long,
         a_damaged_checkpoint,
+        an_option_of_another_format,
+        a_length_of_a_file,
+        answers_of_a_file,
         a_name_with_a_quote,
     ],
     ids=lambda spoil: spoil.__name__,
@@ -216,3 +233,57 @@ def test_the_encoder_of_a_fine_tuned_model(model, tmp_path, capsys):
     flags = [f"--model_dir={model}", f"--export_dir={folder}", "--task=pretrained"]
     assert export_model.main(flags) == 0
     assert "fill_mask" not in capsys.readouterr().out
+
+
+def test_a_run_as_onnx_and_nothing_over_it(model, tmp_path, capfd):
+    pytest.importorskip("tf2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    note(model)
+    folder = tmp_path / "export"
+    flags = [f"--model_dir={model}", f"--export_dir={folder}"]
+    assert export_model.main([*flags, "--format=onnx"]) == 0
+    out, err = capfd.readouterr()
+    path = folder / "model.onnx"
+    assert f'onnxruntime.InferenceSession("{path}")' in out
+    assert [line.split()[0] for line in err.splitlines()] == ["loaded", "exported"]
+    files = {x.name: x.read_bytes() for x in folder.iterdir()}
+    assert set(files) == {"model.onnx", "vocab.txt", "labels.txt"}
+    assert files["vocab.txt"] == (model / "vocab.txt").read_bytes()
+    assert files["labels.txt"] == b"no\nyes\n"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    row = np.array([[5, 6, 7]])
+    said = session.run(
+        None, {"input_ids": row, "input_mask": row // row, "segment_ids": row * 0}
+    )
+    config = BertConfig.from_json_file(str(model / "bert_config.json"))
+    classifier = BertClassifier(config, 2)
+    load_checkpoint(classifier, str(model / "model.ckpt-5"))
+    expected = classifier({"input_ids": row})
+    np.testing.assert_allclose(said[0], expected, atol=1e-5)
+
+    for form, name in (("onnx", "model.onnx"), ("keras", "vocab.txt")):
+        assert export_model.main([*flags, f"--format={form}"]) == 1
+        assert f"Expected no {name} in --export_dir" in capfd.readouterr().err
+    assert {x.name: x.read_bytes() for x in folder.iterdir()} == files
+
+
+def test_onnx_without_its_converter(model, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    folder = tmp_path / "export"
+    flags = [f"--model_dir={model}", f"--export_dir={folder}", "--format=onnx"]
+    assert export_model.main([*flags, "--verbosity=-1"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("run pip install 'bert-tf[onnx]'.")
+    assert not folder.exists()
+
+
+def test_a_file_that_cannot_be_written(model, tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(formats, "write_assets", full)
+    folder = tmp_path / "export"
+    flags = [f"--model_dir={model}", f"--export_dir={folder}", "--format=keras"]
+    assert export_model.main(flags) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
