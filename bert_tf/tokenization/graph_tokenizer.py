@@ -84,6 +84,10 @@ class GraphTokenizer(tf.Module):
             if ops == "core"
             else _tf_text_tokenizer(self.vocab, vocab_file)
         )
+        # A graph that tokenizes at several places holds what it takes once.
+        self._split_in_graphs = tf.function(
+            self._split, [tf.TensorSpec([None], tf.string)], autograph=False
+        )
 
     def tokenize(self, strings: tf.Tensor) -> tf.RaggedTensor:
         """Returns the ids of a batch of texts, without special pieces.
@@ -94,9 +98,9 @@ class GraphTokenizer(tf.Module):
         Returns:
           int32 [n, None].
         """
+        _, word_splits, pieces = self._words_and_pieces(strings)
         with tf.device("/CPU:0"):
-            words, word_splits = self._split_words(_as_batch(strings))
-            return _join_words(self._wordpiece.tokenize(words), word_splits)
+            return _join_words(pieces, word_splits)
 
     def tokenize_with_lengths(
         self, strings: tf.Tensor
@@ -111,9 +115,8 @@ class GraphTokenizer(tf.Module):
           each piece stands for: `[UNK]` for those of its word (of a word of over 200
           characters, for 5).
         """
+        words, word_splits, pieces = self._words_and_pieces(strings)
         with tf.device("/CPU:0"):
-            words, word_splits = self._split_words(_as_batch(strings))
-            pieces = self._wordpiece.tokenize(words)
             of_words = tf.strings.length(words, unit="UTF8_CHAR")
             lengths = tf.where(
                 pieces.values == self.vocab["[UNK]"],
@@ -124,6 +127,22 @@ class GraphTokenizer(tf.Module):
                 _join_words(pieces, word_splits),
                 _join_words(pieces.with_values(lengths), word_splits),
             )
+
+    def _words_and_pieces(
+        self, strings: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.RaggedTensor]:
+        """Returns words as `WordSplitter` does, and the ids of each, int32 [w, None]."""
+        strings = _as_batch(strings)
+        if tf.executing_eagerly():
+            return self._split(strings)
+        return self._split_in_graphs(strings)
+
+    def _split(
+        self, strings: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.RaggedTensor]:
+        with tf.device("/CPU:0"):
+            words, word_splits = self._split_words(strings)
+            return words, word_splits, self._wordpiece.tokenize(words)
 
     def pieces(self, ids: tf.Tensor) -> tf.Tensor:
         """Returns the pieces that ids stand for, strings of the same shape."""
