@@ -5,15 +5,17 @@ and codes these are.
 """
 
 import asyncio
+import html
 import re
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from bert_tf.errors import DataError
@@ -41,6 +43,14 @@ _LARGE_BODY = 2**15
 _LARGE_ANSWER = 2**12
 
 _LONGEST_MESSAGE = 500
+
+# All of the page is in one file, and it talks to nobody else.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "script-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 class Service:
@@ -71,6 +81,7 @@ class Service:
         self._version = model.version
         self._signatures = model.signatures
         self._metadata = _metadata(name, model)
+        self._page = _page(name)
         self._batcher = batcher
         self._limits = limits
         self._max_body_bytes = max_body_bytes
@@ -78,6 +89,7 @@ class Service:
         self._most_bytes_held = _BODIES_AT_ONCE * max_body_bytes
         self.app = Starlette(
             routes=[
+                Route("/", self._show_page),
                 Route("/healthz", self._health),
                 Route("/v1/{path:path}", self._answer, methods=_METHODS),
             ],
@@ -87,6 +99,9 @@ class Service:
                 Exception: self._fail,
             },
         )
+
+    async def _show_page(self, request: Request) -> Response:
+        return HTMLResponse(self._page, headers=_PAGE_HEADERS)
 
     async def _health(self, request: Request) -> Response:
         return self._response({"status": "ok"})
@@ -211,6 +226,12 @@ class Service:
 
 def _busy(message: str) -> HTTPException:
     return HTTPException(503, f"{message}; try again later.", {"Retry-After": "1"})
+
+
+def _page(name: str) -> str:
+    """Returns the page on which people try the model; it asks the paths below /v1."""
+    page = resources.files("bert_tf.serving").joinpath("page.html").read_text("utf-8")
+    return page.replace("{{model_name}}", html.escape(name))
 
 
 def _metadata(name: str, model: SavedModel) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """A server as its user starts it: its port, its end, what keeps it from starting."""
 
-import http.client
 import json
-import re
 import shutil
 import signal
 import socket
@@ -17,27 +15,9 @@ from bert_tf import DataError
 from bert_tf.serving.saved_model import SavedModel
 from bert_tf.serving.warm_up import REQUESTS_FILE, warm_up
 from bert_tf.tools import serve
-from tests.tool_processes import ToolProcess
+from tests.server_process import SECONDS, Server
 
-SECONDS = 60
 PATH = "/v1/models/words:predict"
-
-
-class Server:
-    """A server in a process of its own."""
-
-    def __init__(self, export_dir, log, **flags):
-        flags = {"model_dir": export_dir, "model_name": "words", "port": 0, **flags}
-        self.process = ToolProcess("serve", flags, log)
-        end = time.monotonic() + SECONDS
-        pattern = r"serving words version 1 at http://127\.0\.0\.1:(\d+)\n"
-        while not (log.exists() and (found := re.search(pattern, log.read_text()))):
-            assert self.process.is_running and time.monotonic() < end, log.read_text()
-            time.sleep(0.02)
-        self.port = int(found[1])
-
-    def connection(self):
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
 
 
 def ask(connection, text):
