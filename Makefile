@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test acceptance demo bench bench-memory clean
+.PHONY: help venv test acceptance demo bench bench-memory bench-serving clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' \
@@ -38,6 +38,9 @@ bench: $(STAMP)  ## time making and reading pretraining data; needs BERT_TF_DATA
 		$(BERT_TF_DATA)/vocab/uncased_vocab.txt
 	$(PY) -m benchmarks.input_pipeline $(BERT_TF_DATA)/text/english_novels.txt \
 		$(BERT_TF_DATA)/vocab/uncased_vocab.txt
+
+bench-serving: $(STAMP)  ## time bert-tf serve on EXPORT, a folder; needs BERT_TF_DATA
+	$(PY) -m benchmarks.serving $(EXPORT) $(BERT_TF_DATA)/text/english_novels.txt
 
 bench-memory: $(STAMP)  ## measure peak memory against the estimate
 	$(PY) -m benchmarks.memory

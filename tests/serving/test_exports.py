@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from bert_tf import BertConfig, FullTokenizer, GraphTokenizer, save_checkpoint
 from bert_tf.data.input_pipeline import evaluation_batches
@@ -346,6 +347,7 @@ def said(exports: list[tuple[str, str]], folder: Path, testdata: Path) -> dict:
             servable, loaded = load_servable(files, ServingFlags(tokenizer_ops=ops))
             version = export(servable, loaded, str(folder / f"{name} {ops}"))
             moved = shutil.move(version, folder / f"moved {name} {ops}")
+            found[name, ops, "foreign"] = foreign_ops(moved)
             inputs: dict[str, Any] = {
                 key: [base64.b64encode(x.encode()).decode() for x in value]
                 for key, value in case.inputs.items()
@@ -372,6 +374,17 @@ def said(exports: list[tuple[str, str]], folder: Path, testdata: Path) -> dict:
         with np.load(folder / f"{number}.npz") as arrays:
             found[name, each["ops"], each["signature"]] = dict(arrays)
     return found
+
+
+def foreign_ops(folder: Path) -> list[str]:
+    """Returns the ops of a SavedModel that are not TensorFlow's own."""
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((Path(folder) / "saved_model.pb").read_bytes())
+    [meta_graph] = saved.meta_graphs
+    graph = meta_graph.graph_def
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    names = {f.signature.name for f in graph.library.function}
+    return [x.op for x in nodes if not hasattr(tf.raw_ops, x.op) and x.op not in names]
 
 
 def as_examples(rows: dict[str, list]) -> list[str]:
@@ -406,6 +419,13 @@ def test_strings_are_answered_as_the_trainer_predicts(all_said, which, name, ops
     said = all_said(which)
     expected, _ = said[name]
     assert_same(said[name, ops, SIGNATURES.get(name, "serving_default")], expected)
+
+
+@over_exports
+def test_ops_are_tensorflows_own_where_asked(all_said, which, name, ops):
+    found = set(all_said(which)[name, ops, "foreign"])
+    expected = {"FastWordpieceTokenizeWithOffsets"} if ops == "tf_text" else set()
+    assert found == expected
 
 
 @over_exports
