@@ -24,10 +24,10 @@ PATH = "/v1/models/words:predict"
 
 
 class Server:
-    """A server in a process of its own."""
+    """A server in a process of its own, of `small_export` under its folder's name."""
 
     def __init__(self, export_dir, log, **flags):
-        flags = {"model_dir": export_dir, "model_name": "words", "port": 0, **flags}
+        flags = {"model_dir": export_dir, "port": 0, **flags}
         self.process = ToolProcess("serve", flags, log)
         end = time.monotonic() + SECONDS
         pattern = r"serving words version 1 at http://127\.0\.0\.1:(\d+)\n"
@@ -89,7 +89,7 @@ def test_every_request_is_answered_when_the_server_is_told_to_end(
 
 
 def test_a_second_signal_ends_it_at_once(small_export, tmp_path):
-    server = Server(small_export, tmp_path / "log", access_log="true")
+    server = Server(f"{small_export}/1", tmp_path / "log", access_log="true")
     connection = server.connection()
     ask(connection, "kept open")
     assert 'predict HTTP/1.1" 200' in server.process.output()
