@@ -82,8 +82,8 @@ def serve(config: ServerConfig) -> None:
         # would stop the requests for a third of a second, now and then.
         gc.collect()
         gc.freeze()
-        for name, level in (("error", "WARNING"), ("access", "INFO")):
-            logger = python_logging.getLogger(f"uvicorn.{name}")
+        for kind, level in (("error", "WARNING"), ("access", "INFO")):
+            logger = python_logging.getLogger(f"uvicorn.{kind}")
             logger.setLevel(level)
             logger.handlers = logging.get_absl_logger().handlers
             logger.propagate = False
