@@ -113,7 +113,9 @@ class _Server:
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "bert_tf.tools.main", "serve", "--port=0"),
-                *(f"--model_dir={export_dir}", f"--max_batch_size={max_batch_size}"),
+                f"--model_dir={export_dir}",
+                "--model_name=measured",
+                f"--max_batch_size={max_batch_size}",
             ],
             stderr=subprocess.PIPE,
             text=True,
@@ -151,7 +153,7 @@ def main(arguments: list[str]) -> None:
         server = _Server(given.export_dir, batch)
         job = {
             "port": server.port,
-            "path": "/v1/models/default:predict",
+            "path": "/v1/models/measured:predict",
             "names": _inputs(server.port),
             "text": given.text,
             "clients": clients,
@@ -182,7 +184,7 @@ def _inputs(port: int) -> list[str]:
     """Returns the names of the default signature's inputs."""
     import urllib.request
 
-    url = f"http://127.0.0.1:{port}/v1/models/default/metadata"
+    url = f"http://127.0.0.1:{port}/v1/models/measured/metadata"
     with urllib.request.urlopen(url) as answer:
         metadata = json.load(answer)["metadata"]["signature_def"]["signature_def"]
     return sorted(metadata["serving_default"]["inputs"])

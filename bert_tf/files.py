@@ -18,20 +18,30 @@ def staging_path(path: str) -> str:
 
 @contextlib.contextmanager
 def staged(path: str) -> Iterator[str]:
-    """Yields where to write a large file, which gets its name when it is whole.
+    """Yields where to write a large file or a folder, which is named when it is whole.
 
     An existing file is replaced. If writing fails, what was written is removed.
     """
     import tensorflow as tf
 
     staging = staging_path(path)
+    _remove(staging)  # of a writer that was killed
     try:
         yield staging
         tf.io.gfile.rename(staging, path, overwrite=True)
     except BaseException:  # Ctrl-C as well
-        if tf.io.gfile.exists(staging):
-            tf.io.gfile.remove(staging)
+        _remove(staging)
         raise
+
+
+def _remove(path: str) -> None:
+    """Removes a file or a folder, if it is there."""
+    import tensorflow as tf
+
+    if tf.io.gfile.isdir(path):
+        tf.io.gfile.rmtree(path)
+    elif tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
 
 
 def write_file(path: str, content: str | bytes) -> None:

@@ -24,7 +24,7 @@ from bert_tf.serving.rows import (
     taken,
     trimmed,
 )
-from bert_tf.serving.saved_model import SavedModel, Signature
+from bert_tf.serving.saved_model import SavedModel, SignatureSpec
 
 
 class QueueFull(Exception):
@@ -187,7 +187,7 @@ class Batcher:
         return answers
 
 
-def _check_signatures(signatures: Mapping[str, Signature]) -> None:
+def _check_signatures(signatures: Mapping[str, SignatureSpec]) -> None:
     for name, signature in signatures.items():
         for key, spec in {**signature.inputs, **signature.outputs}.items():
             # TensorFlow may have lost track of an output's shape, not of an input's.

@@ -8,11 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from bert_tf.files import staging_path
+from bert_tf.files import staged
 from bert_tf.serving import tf_serving
 from bert_tf.serving.assets import write_assets
 from bert_tf.serving.inference import inference_model
+from bert_tf.serving.saved_model import version_folders
 from bert_tf.serving.signatures import all_signatures
+from bert_tf.serving.warm_up import write_warm_up_requests
 from bert_tf.tasks.servable import Servable, Signature
 
 
@@ -83,8 +85,8 @@ def export(
     """Writes a SavedModel into the next free `export_dir/<version>/`.
 
     It has the signatures of `all_signatures`. A batch is padded to its longest row. The
-    vocabulary and any labels are among its assets, and what TF Serving reads lies in
-    it and beside it, see `tf_serving`.
+    vocabulary and any labels are among its assets; what TF Serving reads lies in it
+    (`warm_up`) and beside it (`tf_serving`).
 
     Args:
       servable: What can be asked.
@@ -97,24 +99,16 @@ def export(
       The version's folder.
     """
     tf.io.gfile.makedirs(export_dir)
-    taken = [
-        int(name.rstrip("/"))
-        for name in tf.io.gfile.listdir(export_dir)
-        if name.rstrip("/").isdecimal()
-    ]
-    version = os.path.join(export_dir, str(max(taken, default=0) + 1))
-    # TF Serving loads a numbered folder as soon as it appears: it must be whole.
-    staged = staging_path(version)
-    if tf.io.gfile.exists(staged):  # of a writer that was killed
-        tf.io.gfile.rmtree(staged)
+    newest = max(version_folders(export_dir), default=0)
+    version = os.path.join(export_dir, str(newest + 1))
     signatures = all_signatures(servable)
-    with tempfile.TemporaryDirectory() as assets:
+    # TF Serving loads a numbered folder as soon as it appears: it must be whole.
+    with staged(version) as folder, tempfile.TemporaryDirectory() as assets:
         write_assets(servable, assets)
         module = _ServingModule(servable, model, options, assets)
-        tf.saved_model.save(module, staged, signatures=module.functions(signatures))
-    tf_serving.write_warmup_requests(staged, signatures)
-    tf_serving.write_configs(
-        export_dir, model_name or tf_serving.model_name_of(export_dir)
-    )
-    tf.io.gfile.rename(staged, version)
+        tf.saved_model.save(module, folder, signatures=module.functions(signatures))
+        write_warm_up_requests(folder, signatures)
+        tf_serving.write_configs(
+            export_dir, model_name or tf_serving.model_name_of(export_dir)
+        )
     return version

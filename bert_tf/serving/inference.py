@@ -26,11 +26,11 @@ class InferenceModel(tf.Module):
     """
 
     def __init__(
-        self, run: Any, feature_names: Sequence[str], variables: Sequence[tf.Variable]
+        self, run: Any, model_features: Sequence[str], variables: Sequence[tf.Variable]
     ):
         super().__init__()
         self._run = run
-        self._feature_names = tuple(feature_names)
+        self._model_features = tuple(model_features)
         # TensorFlow's own: found through Keras they load in TensorFlow 2 but not in a
         # TF1-style session, which is what TF Serving runs.
         self._weights = list(variables)
@@ -43,14 +43,14 @@ class InferenceModel(tf.Module):
             `masked_lm_positions` `[B, P]`.
         """
         return self._run(
-            *(tf.cast(features[name], tf.int32) for name in self._feature_names)
+            *(tf.cast(features[name], tf.int32) for name in self._model_features)
         )
 
 
 def inference_model(
     create_model: Callable[..., keras.Model],
     model: keras.Model,
-    feature_names: Sequence[str] = ROW_FEATURES,
+    model_features: Sequence[str] = ROW_FEATURES,
     *,
     precision: str = "float32",
     freeze: bool = False,
@@ -61,7 +61,7 @@ def inference_model(
     Args:
       create_model: Makes such a model, given `dtype`.
       model: The trained one; its variables may belong to a strategy.
-      feature_names: What the model takes, of any batch and length.
+      model_features: What the model takes, of any batch and length.
       precision: `float32`, or `bfloat16`: computed as with `mixed_bfloat16`, and all
         stored so, tables of embeddings included, but LayerNorm's weights and those of
         logits.
@@ -100,12 +100,12 @@ def inference_model(
             scope.add_update((variable, tf.convert_to_tensor(weight)))
         fused = kernels.fused_for_cpu() if target == "cpu" else contextlib.nullcontext()
         with scope, fused:
-            return layers(dict(zip(feature_names, ranked, strict=True)))
+            return layers(dict(zip(model_features, ranked, strict=True)))
 
-    signature = [tf.TensorSpec([None, None], tf.int32, name) for name in feature_names]
+    signature = [tf.TensorSpec([None, None], tf.int32, name) for name in model_features]
     function = tf.function(run, input_signature=signature, autograph=False)
     return InferenceModel(
-        function.get_concrete_function(), feature_names, [] if freeze else weights
+        function.get_concrete_function(), model_features, [] if freeze else weights
     )
 
 

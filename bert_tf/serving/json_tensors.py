@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from bert_tf.errors import DataError
 from bert_tf.serving.rows import is_binary, is_text
-from bert_tf.serving.saved_model import Signature
+from bert_tf.serving.saved_model import SignatureSpec
 
 _BASE64 = "b64"
 
@@ -51,7 +51,7 @@ class PredictRequest:
 
 
 def parse_request(
-    body: bytes | bytearray, signatures: Mapping[str, Signature], limits: Limits
+    body: bytes | bytearray, signatures: Mapping[str, SignatureSpec], limits: Limits
 ) -> PredictRequest:
     """Returns what a body asks.
 

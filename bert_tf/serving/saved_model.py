@@ -17,13 +17,15 @@ from bert_tf.files import read_bytes
 _GRAPH_FILE = "saved_model.pb"
 _DEFAULT_VERSION = 1
 # What an error of TensorFlow says beside what is wrong: where in the graph it is.
-_PREAMBLE = re.compile(r"\AGraph execution error:.*?unavailable>\n", re.DOTALL)
+_PREAMBLE = re.compile(
+    r"\AGraph execution error:.*?unavailable>\n|\A\{\{.*?\}\} ", re.DOTALL
+)
 _PLACE = re.compile(r"\n\t \[\[.*\Z|\s*\[Op:[^\]]*\]\s*\Z", re.DOTALL)
 _LONGEST_MESSAGE = 500
 
 
 @dataclasses.dataclass(frozen=True)
-class Signature:
+class SignatureSpec:
     """What a signature takes and returns.
 
     Attributes:
@@ -79,7 +81,7 @@ class SavedModel:
             ) from error
         self._functions = dict(self._loaded.signatures)
         self.signatures = {
-            name: Signature(
+            name: SignatureSpec(
                 dict(sorted(function.structured_input_signature[1].items())),
                 dict(sorted(function.structured_outputs.items())),
             )
@@ -105,9 +107,17 @@ class SavedModel:
         try:
             outputs = self._functions[signature](**tensors)
         except tf.errors.InvalidArgumentError as error:
-            raise DataError(_plain(error.message)) from error
+            raise DataError(plain(error.message)) from error
         names = self.signatures[signature].outputs
         return {name: outputs[name].numpy() for name in names}
+
+
+def version_folders(export_dir: str) -> dict[int, str]:
+    """Returns the versions in an export's folder: their numbers -> their folders."""
+    names = [name.rstrip("/") for name in tf.io.gfile.listdir(export_dir)]
+    return {
+        int(name): os.path.join(export_dir, name) for name in names if name.isdecimal()
+    }
 
 
 def _find_version(export_dir: str, version: int | None) -> tuple[str, int]:
@@ -121,12 +131,7 @@ def _find_version(export_dir: str, version: int | None) -> tuple[str, int]:
         name = os.path.basename(os.path.normpath(export_dir))
         found = {int(name) if name.isdecimal() else _DEFAULT_VERSION: export_dir}
     else:
-        names = [name.rstrip("/") for name in tf.io.gfile.listdir(export_dir)]
-        found = {
-            int(name): os.path.join(export_dir, name)
-            for name in names
-            if name.isdecimal()
-        }
+        found = version_folders(export_dir)
     if not found:
         raise ConfigError(
             f"Expected {_GRAPH_FILE} or numbered folders such as "
@@ -180,8 +185,8 @@ def _import_ops(meta_graph: meta_graph_pb2.MetaGraphDef, path: str) -> None:
         ) from error
 
 
-def _plain(message: str) -> str:
-    """Returns what an error says is wrong, without its place in the graph."""
+def plain(message: str) -> str:
+    """Returns what TensorFlow says is wrong, without its place in the graph."""
     text = _PLACE.sub("", _PREAMBLE.sub("", message))
     if text.startswith("assertion failed: ["):  # followed by `[...] [...]`
         text = text.removeprefix("assertion failed: [").removesuffix("]")

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import ipaddress
 import logging as python_logging
+import os
 import re
 import signal
 import socket
@@ -21,6 +22,7 @@ from bert_tf.serving.batching import Batcher
 from bert_tf.serving.json_tensors import Limits
 from bert_tf.serving.rest import Service
 from bert_tf.serving.saved_model import SavedModel
+from bert_tf.serving.tf_serving import model_name_of
 from bert_tf.serving.warm_up import warm_up
 
 # How long connections that are open at the end may be used for a last request.
@@ -32,7 +34,7 @@ class ServerConfig:
     """What to serve, where and how. The fields are the flags of the same names."""
 
     model_dir: str
-    model_name: str
+    model_name: str | None
     version: int | None
     host: str
     port: int
@@ -54,13 +56,14 @@ def serve(config: ServerConfig) -> None:
     Raises:
       ConfigError, DataError: The port cannot be had, or the export cannot be served.
     """
-    if not re.fullmatch("[^/:]+", config.model_name):
+    if config.model_name and not re.fullmatch("[^/:]+", config.model_name):
         raise ConfigError(
             "Expected a name without / and : in --model_name, got "
             f"{config.model_name!r}; it is a part of paths."
         )
     with _bound(config.host, config.port) as bound:
         model = SavedModel(config.model_dir, config.version)
+        name = config.model_name or _name_of(model)
         batcher = Batcher(
             model,
             config.max_batch_size,
@@ -69,7 +72,7 @@ def serve(config: ServerConfig) -> None:
         )
         service = Service(
             model,
-            config.model_name,
+            name,
             batcher,
             Limits(config.max_rows, config.max_text_chars),
             config.max_body_bytes,
@@ -79,8 +82,8 @@ def serve(config: ServerConfig) -> None:
         # would stop the requests for a third of a second, now and then.
         gc.collect()
         gc.freeze()
-        for name, level in (("error", "WARNING"), ("access", "INFO")):
-            logger = python_logging.getLogger(f"uvicorn.{name}")
+        for kind, level in (("error", "WARNING"), ("access", "INFO")):
+            logger = python_logging.getLogger(f"uvicorn.{kind}")
             logger.setLevel(level)
             logger.handlers = logging.get_absl_logger().handlers
             logger.propagate = False
@@ -96,10 +99,18 @@ def serve(config: ServerConfig) -> None:
                 server_header=False,
             ),
             service,
-            f"{config.model_name} version {model.version}",
+            f"{name} version {model.version}",
         )
         server.run([bound])
         batcher.close()
+
+
+def _name_of(model: SavedModel) -> str:
+    """Returns what a model is called if nobody says, as when it is exported."""
+    folder = os.path.abspath(model.path)
+    if os.path.basename(folder).isdecimal():  # is that of a version
+        folder = os.path.dirname(folder)
+    return model_name_of(folder)
 
 
 @contextlib.contextmanager

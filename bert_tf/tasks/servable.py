@@ -13,7 +13,7 @@ from bert_tf.tokenization import GraphTokenizer
 
 # A row of pieces, as records, models and exports name it.
 ROW_FEATURES = ("input_ids", "input_mask", "segment_ids")
-DEFAULT_SIGNATURE = "serving_default"
+DEFAULT_SIGNATURE: str = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 @dataclasses.dataclass(frozen=True)

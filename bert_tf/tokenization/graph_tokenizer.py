@@ -131,7 +131,7 @@ class GraphTokenizer(tf.Module):
     def _words_and_pieces(
         self, strings: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.RaggedTensor]:
-        """Returns words as `WordSplitter` does, and their pieces, int32 [w, None]."""
+        """Returns words as `WordSplitter` does, and ids of each, int32 [w, None]."""
         strings = _as_batch(strings)
         if tf.executing_eagerly():
             return self._split(strings)

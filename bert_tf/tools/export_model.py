@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -265,19 +266,20 @@ def _export_file(
 def _how_to_use(export_dir: str, name: str, servable: "Servable") -> list[str]:
     from bert_tf.serving import tf_serving
     from bert_tf.serving.signatures import all_signatures
+    from bert_tf.tasks.servable import DEFAULT_SIGNATURE
 
     signatures = all_signatures(servable)
     lines = ["signatures:"]
     for key, signature in signatures.items():
         inputs = ", ".join(str(spec.name) for spec in signature.inputs)
         lines.append(f"  {key}({inputs})")
-    asked = [str(spec.name) for spec in signatures["serving_default"].inputs]
+    asked = [str(spec.name) for spec in signatures[DEFAULT_SIGNATURE].inputs]
     return [
         *lines,
         "with TF Serving, then ask it:",
         *(f"  {line}" for line in tf_serving.command_lines(export_dir, name, asked)),
         "or on this machine, with a page to try it:",
-        f"  bert-tf serve --model_dir={export_dir} --model_name={name}",
+        f"  bert-tf serve --model_dir={shlex.quote(export_dir)} --model_name={name}",
     ]
 
 

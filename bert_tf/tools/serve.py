@@ -23,8 +23,9 @@ def _define_model_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string(
         "model_name",
-        "default",
-        "What the model is called in paths, /v1/models/NAME.",
+        None,
+        "What the model is called in paths, /v1/models/NAME. Unset: the name of the "
+        "export's folder.",
         flag_values=values,
     )
     flags.DEFINE_integer(

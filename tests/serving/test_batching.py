@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from bert_tf import ConfigError, DataError
 from bert_tf.serving.batching import Batcher, QueueFull
-from bert_tf.serving.saved_model import SavedModel, Signature
+from bert_tf.serving.saved_model import SavedModel, SignatureSpec
 
 WAIT = 20
 
@@ -32,7 +32,7 @@ class Held:
 
     signatures = dict.fromkeys(
         ("a", "b"),
-        Signature(
+        SignatureSpec(
             {"text": tf.TensorSpec([None], tf.string)},
             {"length": tf.TensorSpec([None], tf.int32)},
         ),
@@ -222,6 +222,6 @@ def test_what_the_model_refuses_is_named(saved_model):
 
 def test_signatures_without_rows(model):
     spec = tf.TensorSpec([], tf.string)
-    model.signatures = {"a": Signature({"text": spec}, {})}
+    model.signatures = {"a": SignatureSpec({"text": spec}, {})}
     with pytest.raises(ConfigError, match=r"number of rows, found text of shape \(\)"):
         Batcher(model)

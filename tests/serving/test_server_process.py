@@ -69,7 +69,7 @@ def test_every_request_is_answered_when_the_server_is_told_to_end(
 
 
 def test_a_second_signal_ends_it_at_once(small_export, tmp_path):
-    server = Server(small_export, tmp_path / "log", access_log="true")
+    server = Server(f"{small_export}/1", tmp_path / "log", access_log="true")
     connection = server.connection()
     ask(connection, "kept open")
     assert 'predict HTTP/1.1" 200' in server.process.output()

@@ -14,7 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from bert_tf import BertClassifier, BertConfig, load_checkpoint, save_checkpoint
-from bert_tf.serving import formats
+from bert_tf.serving import export, formats, tf_serving
 from bert_tf.tools import export_model
 
 
@@ -61,6 +61,8 @@ def test_a_pretrained_model(model, tmp_path, capsys):
             for key, value in request.inputs.items()
         }
         name = request.model_spec.signature_name
+        for text in inputs.get("text", tf.constant([]))[1:2].numpy():
+            assert not text.decode().isascii()
         said = signatures[name](**inputs)
         asked.setdefault(name, []).append({len(x) for x in said.values()})
     assert set(asked) == set(signatures)
@@ -217,6 +219,35 @@ def test_a_mistake_ends_in_one_sentence(model, tmp_path, capsys, spoil):
     for part in says:
         assert part in line
     assert not folder.exists()
+
+
+def test_an_interrupted_export_leaves_nothing_behind(
+    model, tmp_path, capsys, monkeypatch
+):
+    folder = tmp_path / "export"
+
+    def interrupted(*_):
+        (folder / ".writing-1" / "variables").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "write_assets", interrupted)
+    assert export_model.main([f"--model_dir={model}", f"--export_dir={folder}"]) == 130
+    said = capsys.readouterr().err
+    assert said.endswith("export_model: interrupted; nothing was added.\n")
+    assert list(folder.iterdir()) == []
+
+
+def test_configs_of_another_name_are_not_passed_over(tmp_path, monkeypatch):
+    warned = []
+    monkeypatch.setattr(tf_serving.logging, "warning", lambda *x: warned.append(x))
+    tf_serving.write_configs(str(tmp_path), "reviews")
+    written = (tmp_path / "models.config").read_text()
+    tf_serving.write_configs(str(tmp_path), "reviews")
+    assert not warned
+    tf_serving.write_configs(str(tmp_path), "view")
+    [(_, path, name)] = warned
+    assert (path, name) == (str(tmp_path / "models.config"), "view")
+    assert (tmp_path / "models.config").read_text() == written
 
 
 def test_a_file_in_the_way(model, tmp_path, capsys):
