@@ -151,18 +151,20 @@ def main(arguments: list[str]) -> None:
 
     def row(name: str, batch: int, clients: int, is_ended: bool = False) -> float:
         server = _Server(given.export_dir, batch)
-        job = {
-            "port": server.port,
-            "path": "/v1/models/measured:predict",
-            "names": _inputs(server.port),
-            "text": given.text,
-            "clients": clients,
-            "seconds": given.seconds,
-            "pid": server.pid if is_ended else None,
-        }
-        found = measure("benchmarks.serving", job)
-        if not is_ended:
-            server.end()
+        try:
+            job = {
+                "port": server.port,
+                "path": "/v1/models/measured:predict",
+                "names": _inputs(server.port),
+                "text": given.text,
+                "clients": clients,
+                "seconds": given.seconds,
+                "pid": server.pid if is_ended else None,
+            }
+            found = measure("benchmarks.serving", job)
+        finally:
+            if not is_ended:
+                server.end()
         print(
             f"{name:<28}{found['rate']:>11.1f}{found['p50']:>9.1f}{found['p99']:>9.1f}"
             f"{found['requests']:>10}{found['failed']:>8}{server.wait():>6}",

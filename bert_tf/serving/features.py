@@ -16,6 +16,7 @@ from bert_tf.errors import ConfigError
 from bert_tf.modeling.models import BertModel
 from bert_tf.serving.pretrained import load_pretrained
 from bert_tf.serving.texts import utf8
+from bert_tf.tasks.servable import ROW_FEATURES
 from bert_tf.tokenization.graph_tokenizer import GraphTokenizer
 
 POOLINGS = ("none", "cls", "mean", "max")
@@ -150,9 +151,7 @@ class FeatureExtractor:
         packed = self._tokenizer.pack(
             text_a, text_b, self.max_seq_length, pad_to_max=False
         )
-        ids, mask, segments = (
-            packed[name].numpy() for name in ("input_ids", "input_mask", "segment_ids")
-        )
+        ids, mask, segments = (packed[name].numpy() for name in ROW_FEATURES)
         lengths = mask.sum(axis=1)
         # The longest first: what they take of memory is then known at once.
         order = np.argsort(-lengths, kind="stable")

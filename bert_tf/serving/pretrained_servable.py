@@ -9,7 +9,7 @@ import tensorflow as tf
 from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
 from bert_tf.modeling import BertModel, BertPretrainer
-from bert_tf.serving.features import pooled
+from bert_tf.serving.features import POOLINGS, pooled
 from bert_tf.tasks.servable import DEFAULT_SIGNATURE, Servable, Signature
 from bert_tf.tokenization import GraphTokenizer, packing
 from bert_tf.tokenization.graph_masked_text import mask_id, tokenize_masked
@@ -17,8 +17,7 @@ from bert_tf.tokenization.graph_masked_text import mask_id, tokenize_masked
 # What of the parts of a checkpoint of pretraining not all checkpoints have.
 POOLER, MASKED_LM_HEAD, NEXT_SENTENCE = "bert/pooler/", "cls/predictions/", "cls/seq"
 
-# Of texts, as opposed to `none`.
-POOLINGS = ("mean", "cls", "max")
+_POOLINGS = tuple(name for name in POOLINGS if name != "none")
 
 
 class PretrainedEncoder(BertPretrainer):
@@ -64,9 +63,10 @@ class PretrainedServable(Servable):
         pooling: str = "mean",
         top_k: int = 5,
     ):
-        if pooling not in POOLINGS:
+        if pooling not in _POOLINGS:
             raise ConfigError(
-                f"Expected pooling to be one of {', '.join(POOLINGS)}, got {pooling!r}."
+                f"Expected pooling to be one of {', '.join(_POOLINGS)}, got "
+                f"{pooling!r}."
             )
         self.config = config
         self.tokenizer = tokenizer
