@@ -169,7 +169,8 @@ def test_an_export_takes_the_next_number(trained):
     names = ("do_train", "do_eval", "do_predict", "dev_fraction")
     again = {name: value for name, value in flags.items() if name not in names}
     assert main(as_arguments(again)) == 0
-    assert sorted(p.name for p in (folder / "export").iterdir()) == ["1", "2"]
+    names = ["1", "2", "batching.config", "models.config"]
+    assert sorted(p.name for p in (folder / "export").iterdir()) == names
 
 
 class PairProcessor(DataProcessor):

@@ -177,6 +177,8 @@ def test_batches_of_any_size(golden_vocabs, random_texts):
     assert tf.concat(batches, axis=0).to_list() == expected.to_list()
 
 
+# tests/serving/test_exports.py does so with exports.
+@pytest.mark.acceptance
 def test_saved_model_without_tf_text(golden_texts, golden_vocabs, tmp_path):
     """Needs no op but TensorFlow's, and holds one trie however often it is used."""
     texts = [case["text"] for case in golden_texts]
