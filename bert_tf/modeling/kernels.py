@@ -25,6 +25,13 @@ _MASKED_SCORE = -10000.0
 # negative ones.
 _SEED_BITS = 0x7FFFFFFF
 
+# A precision, as flags name it -> Keras' dtype policy, whose variables stay float32.
+POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
 _is_fused_for_cpu = contextvars.ContextVar("is_fused_for_cpu", default=False)
 
 

@@ -11,7 +11,7 @@ from bert_tf.errors import ConfigError
 from bert_tf.modeling import kernels
 from bert_tf.tasks.servable import ROW_FEATURES
 
-_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+_PRECISIONS = ("float32", "bfloat16")
 _TARGETS = ("any", "cpu")
 
 # A graph is one protocol buffer, which holds 2 GiB; the rest is for a vocabulary.
@@ -74,10 +74,10 @@ def inference_model(
       ConfigError: Unknown `precision` or `target`, or weights that are too large to be
         constants.
     """
-    _check("precision", precision, tuple(_POLICIES))
+    _check("precision", precision, _PRECISIONS)
     _check("target", target, _TARGETS)
     # A copy outside any strategy. Only its layers are used, not its variables.
-    layers = create_model(dtype=_POLICIES[precision])
+    layers = create_model(dtype=kernels.POLICIES[precision])
     weights = [
         value.astype(_stored_dtype(variable, precision).as_numpy_dtype)
         for variable, value in zip(layers.weights, model.get_weights(), strict=True)

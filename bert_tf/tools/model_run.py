@@ -13,6 +13,7 @@ from bert_tf import checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.host import held_by_process
+from bert_tf.modeling.kernels import POLICIES
 from bert_tf.optimization import create_optimizer
 from bert_tf.tasks.task import Task
 from bert_tf.tools.evaluations import find_best
@@ -28,13 +29,6 @@ from bert_tf.training.trainer import (
 )
 
 _ADDRESSES = ("master", "tpu_name")  # no files, though they look like paths
-
-# --precision -> Keras' dtype policy, whose variables stay float32.
-_POLICIES = {
-    "float32": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
 
 
 def check_filesystems(config: TrainingConfig) -> None:
@@ -130,7 +124,7 @@ class ModelRun(abc.ABC):
         self._held = None if accelerated else held_by_process()
         with self.strategy.scope():
             self.model = task.create_model(
-                dtype=_POLICIES[config.precision], recompute=config.recompute
+                dtype=POLICIES[config.precision], recompute=config.recompute
             )
             self.optimizer: Any = None
             if schedule is not None:
