@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from bert_tf.config import BertConfig
@@ -183,6 +182,7 @@ def _recomputed(run: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     `tf.recompute_grad` lets the block below start before the gradients of this one's
     weights are taken; what they are taken from is then kept for all blocks at a time.
     """
+    import tensorflow as tf
 
     @tf.custom_gradient
     def recomputed(x: Any, bias: Any) -> Any:

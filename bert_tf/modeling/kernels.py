@@ -4,6 +4,10 @@ TensorFlow's graph optimizer knows some spellings, and makes one oneDNN call of 
 CPUs: matmul, bias and activation; matmul, bias and residual; scores, scale and mask;
 LayerNorm. All but the last are how things are spelled here anyway.
 
+A forward pass without dropout is Keras' ops alone and runs on its JAX backend too, also
+where there is no TensorFlow: what needs that imports it where it is used, here and in
+`encoder.py`.
+
 Letters in shape comments: B batch, S sequence, N heads, D head size, H hidden.
 """
 
@@ -14,7 +18,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 # Added to the attention scores of padding, as in the release. It is not minus
@@ -79,6 +82,8 @@ class LayerNormalization(keras.layers.LayerNormalization):
         """Returns `[..., H]` for `inputs [..., H]`."""
         if not _is_fused_for_cpu.get():
             return super().call(inputs)
+        import tensorflow as tf
+
         # A batch norm of one image whose channels are the rows: what the optimizer
         # takes for a LayerNorm. Where it does not, this is slow, and less exact.
         shape = tf.shape(inputs)
@@ -145,7 +150,7 @@ def logits(x: Any, weights: Any, bias: Any) -> Any:
     return ops.cast(products, "float32") + bias
 
 
-def dropout_seed(random_seed: int, step: Any, replica: Any, part: Any = 0) -> tf.Tensor:
+def dropout_seed(random_seed: int, step: Any, replica: Any, part: Any = 0) -> Any:
     """Returns the seed of one training step on one replica.
 
     Args:
@@ -157,14 +162,18 @@ def dropout_seed(random_seed: int, step: Any, replica: Any, part: Any = 0) -> tf
     Returns:
       int32 `[2]`, a pure function of the four.
     """
+    import tensorflow as tf
+
     run = (random_seed * 0x9E3779B1) & _SEED_BITS
     place = tf.cast(replica, tf.int32) * 0x01000193 + tf.cast(part, tf.int32) * 0x3779F
     word = tf.bitwise.bitwise_and(place + run, _SEED_BITS)
     return tf.stack([word, tf.bitwise.bitwise_and(tf.cast(step, tf.int32), _SEED_BITS)])
 
 
-def fresh_dropout_seed() -> tf.Tensor:
+def fresh_dropout_seed() -> Any:
     """Returns a new seed at each execution, for `fit` and other callers without one."""
+    import tensorflow as tf
+
     return tf.random.uniform([2], maxval=_SEED_BITS, dtype=tf.int32)
 
 
@@ -188,6 +197,8 @@ class Dropout:
         """Returns `x` with units dropped; `x` itself if `seed` is None."""
         if seed is None or self.rate == 0.0:
             return x
+        import tensorflow as tf
+
         seed = tf.stack([tf.bitwise.bitwise_xor(seed[0], self._salt), seed[1]])
         # In float32 always: bfloat16 draws only 128 different numbers.
         draw = tf.random.stateless_uniform(tf.shape(x), seed, alg="philox")

@@ -136,6 +136,12 @@ def _seed(training: Any, dropout_seed: Any) -> Any:
     """Returns the seed for this call; None where nothing is to be dropped."""
     if not training:
         return None
+    if keras.backend.backend() != "tensorflow":
+        raise ConfigError(
+            "Expected Keras's TensorFlow backend for training, got "
+            f"{keras.backend.backend()}; set KERAS_BACKEND=tensorflow before Keras is "
+            "imported."
+        )
     return kernels.fresh_dropout_seed() if dropout_seed is None else dropout_seed
 
 
