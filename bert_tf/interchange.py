@@ -2,6 +2,9 @@
 
 Google's names and shapes are the ones in the middle: a table says for each of them
 what the other package calls it and whether it stores the matrix transposed.
+
+Checkpoints are imported where files are read or written: without them all here serves
+Keras' JAX backend too, where there may be no TensorFlow.
 """
 
 import json
@@ -14,7 +17,6 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from bert_tf.checkpoint import CheckpointReader, is_weight, write_tensors
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.modeling import BertModel
@@ -189,6 +191,8 @@ def convert_from_hugging_face(folder: str, output_dir: str) -> str:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    from bert_tf.checkpoint import write_tensors
+
     paths = {
         name: os.path.join(folder, name)
         for name in ("config.json", "vocab.txt", "model.safetensors")
@@ -250,6 +254,8 @@ def release_weights(folder: str, output_dir: str) -> str:
       ConfigError, CheckpointError: A file is missing or damaged; nothing is written
         then.
     """
+    from bert_tf.checkpoint import CheckpointReader, is_weight, write_tensors
+
     paths = [os.path.join(folder, name) for name in ("bert_config.json", "vocab.txt")]
     for path in paths:
         if not os.path.isfile(path):
