@@ -1,7 +1,6 @@
 """Natural sentences, of all lengths, from strings to one vector each.
 
 A MiniLM with random weights; the thousand sentences are the text's own, in its order.
-`bert_tf export` is the same through an exported SavedModel, in batches sorted by length.
 """
 
 from collections.abc import Callable, Iterator

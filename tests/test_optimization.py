@@ -2,7 +2,9 @@
 
 import json
 
+import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from bert_tf import (
@@ -150,3 +152,46 @@ def test_decay_leaves_biases_and_layer_norms_alone():
     assert still == {name for name in before if "LayerNorm" in name or "bias" in name}
     moved = model.bert.pooler.kernel.numpy()
     np.testing.assert_allclose(moved, 1 - 0.1 * 0.01, rtol=1e-6)
+
+
+def by_numpy(weight, gradients, rate, decay):
+    """Returns a weight and its slots after some steps of AdamWeightDecay."""
+    m, v = np.zeros_like(weight), np.zeros_like(weight)
+    for gradient in gradients:
+        m = 0.9 * m + 0.1 * gradient
+        v = 0.999 * v + 0.001 * gradient**2
+        weight = weight - rate * (m / (np.sqrt(v) + 1e-6) + decay * weight)
+    return weight, m, v
+
+
+@pytest.mark.parametrize("shape", [(600, 500), (60, 50)], ids=["compiled", "op by op"])
+@pytest.mark.parametrize("strategy", ["one device", "mirrored"])
+def test_a_weight_of_any_size(shape, strategy):
+    rng = np.random.default_rng(3)
+    start = rng.normal(size=shape)
+    gradients = rng.normal(size=(3, *shape)) * 1e-4  # their norm is below 1
+    scope = {
+        "one device": tf.distribute.OneDeviceStrategy("cpu:0"),
+        "mirrored": tf.distribute.MirroredStrategy(["cpu:0"]),
+    }[strategy]
+    with scope.scope():
+        weights = [
+            keras.Variable(start.astype(np.float32), name=name)
+            for name in ("kernel", "bias")
+        ]
+        optimizer = create_optimizer(0.01, 10**9, 0)
+        optimizer.build(weights)
+
+    @tf.function
+    def step(gradient):
+        scope.run(lambda x: optimizer.apply([x, x], weights), (gradient,))
+
+    for gradient in gradients:
+        step(tf.constant(gradient, tf.float32))
+    slots = optimizer.slots()
+    for weight, decay in zip(weights, (0.01, 0.0), strict=True):
+        found = (weight, *(slots[f"{weight.path}/adam_{x}"] for x in "mv"))
+        expected = by_numpy(start, gradients, 0.01, decay)
+        # What float32 leaves of a difference of numbers of their size.
+        for *pair, rounding in zip(found, expected, (1e-6, 1e-10, 0.0), strict=True):
+            np.testing.assert_allclose(*pair, rtol=2e-5, atol=rounding)
