@@ -21,8 +21,16 @@ _WITHIN = {"float32": 2e-4, "bfloat16": 0.1}
 _SHAPES = ((1, 32), (8, 128), (32, 128), (8, 512))
 _LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
-_PEERS = ("transformers", "openvino", "onnxruntime", "keras_hub")
-_CURVE_PEERS = ("transformers", "openvino")
+_PEERS = (
+    "transformers",
+    "transformers, autocast",
+    "openvino",
+    "onnxruntime",
+    "keras_hub",
+)
+# What there is in one of the precisions only.
+_ONLY = {"transformers, autocast": "bfloat16", "onnxruntime": "float32"}
+_CURVE_PEERS = ("transformers, autocast", "openvino")
 
 
 def cases() -> Iterator[Case]:
@@ -69,13 +77,11 @@ def curves() -> Iterator[Case]:
 def _case(
     title: str, size: str, precision: str, shapes: Any, contenders: tuple[str, ...]
 ) -> Case:
-    if precision == "bfloat16":  # which onnxruntime has no CPU kernels for
-        contenders = tuple(name for name in contenders if name != "onnxruntime")
     return Case(
         "forward",
         title,
         {"size": size, "precision": precision, "shapes": list(shapes)},
-        contenders,
+        [x for x in contenders if _ONLY.get(x, precision) == precision],
         {f"{rows}x{length}": rows for rows, length in shapes},
     )
 
@@ -204,17 +210,21 @@ def torch_features(features: dict[str, np.ndarray]) -> dict[str, Any]:
     return {names[name]: torch.from_numpy(x).long() for name, x in features.items()}
 
 
-def _transformers(settings: Any, folder: Path) -> Ready:
+def _transformers(settings: Any, folder: Path, autocast: bool = False) -> Ready:
     import torch
 
     model = _torch_encoder(settings, folder)
-    model = model.to(models.torch_dtype(settings["precision"]))
+    if not autocast:
+        model = model.to(models.torch_dtype(settings["precision"]))
 
     def call(features: dict[str, np.ndarray]) -> Callable[[], Any]:
         tensors = torch_features(features)
 
         def once() -> Any:
-            with torch.inference_mode():
+            with (
+                torch.inference_mode(),
+                torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+            ):
                 return model(**tensors).last_hidden_state
 
         return once
@@ -344,6 +354,10 @@ CONTENDERS = {
     ),
     "bert_tf layers": Contender(_layers),
     "transformers": Contender(_transformers, needs=("torch", "transformers")),
+    "transformers, autocast": Contender(
+        functools.partial(_transformers, autocast=True),
+        needs=("torch", "transformers"),
+    ),
     "openvino": Contender(
         _openvino, _prepare_openvino, ("openvino", "torch", "transformers")
     ),
