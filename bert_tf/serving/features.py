@@ -3,6 +3,7 @@
 Letters in shapes: B batch, S sequence, L layers that are asked for, H hidden.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -13,7 +14,9 @@ import tensorflow as tf
 
 from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
+from bert_tf.modeling import kernels
 from bert_tf.modeling.models import BertModel
+from bert_tf.serving.inference import PRECISIONS, check_choice
 from bert_tf.serving.pretrained import load_pretrained
 from bert_tf.serving.texts import utf8
 from bert_tf.tasks.servable import ROW_FEATURES
@@ -46,7 +49,8 @@ class FeatureExtractor:
     """A pretrained encoder that turns texts into vectors, without dropout.
 
     It runs under the strategy in whose scope it is made; each batch is split over the
-    replicas. A batch is as long as its longest text.
+    replicas. A batch is as long as its longest text. On one CPU layers are spelled as
+    TensorFlow fuses them there.
 
     Args:
       bert_config_file: The model's `bert_config.json`.
@@ -63,6 +67,8 @@ class FeatureExtractor:
       max_seq_length: Most pieces of a text or pair, special ones included; longer ones
         are cut as in the release.
       batch_size: Texts that the model takes at a time.
+      precision: `float32`, or `bfloat16`: computed and stored so, but embeddings are
+        added up, and softmax and the statistics of LayerNorm taken, in float32.
 
     Raises:
       CheckpointError: The checkpoint is missing, damaged or of other sizes, or lacks
@@ -86,11 +92,13 @@ class FeatureExtractor:
         pooling: str = "none",
         max_seq_length: int = 128,
         batch_size: int = 32,
+        precision: str = "float32",
     ):
         self.layers = tuple(layers)
         self.pooling = pooling
         self.max_seq_length = max_seq_length
         self.batch_size = batch_size
+        self.precision = precision
         # Weights are read once all else is known to be right.
         self._model, vocab = load_pretrained(
             self._create_model,
@@ -193,9 +201,12 @@ class FeatureExtractor:
         ids, mask, segments = (
             tf.reshape(x, shares)[context.replica_id_in_sync_group] for x in features
         )
-        outputs = self._model(
-            {"input_ids": ids, "input_mask": mask, "segment_ids": segments}
-        )
+        # Batches differ in their rows, as what is fused for CPUs asks for.
+        on_cpu = _has_only_cpus() and context.num_replicas_in_sync == 1
+        with kernels.fused_for_cpu() if on_cpu else contextlib.nullcontext():
+            outputs = self._model(
+                {"input_ids": ids, "input_mask": mask, "segment_ids": segments}
+            )
         layers = [
             tf.cast(outputs["encoder_layers"][index], tf.float32)
             for index in self.layers
@@ -205,11 +216,8 @@ class FeatureExtractor:
         return pooled(tf.add_n(layers) / len(layers), mask, self.pooling)
 
     def _create_model(self, config: BertConfig) -> BertModel:
-        if self.pooling not in POOLINGS:
-            raise ConfigError(
-                f"Expected pooling to be one of {', '.join(POOLINGS)}, got "
-                f"{self.pooling!r}."
-            )
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_choice("precision", self.precision, PRECISIONS)
         count = config.num_hidden_layers
         wrong = [index for index in self.layers if not -count <= index < count]
         if wrong or not self.layers:
@@ -228,7 +236,14 @@ class FeatureExtractor:
             raise ConfigError(
                 f"Expected batch_size of at least 1, got {self.batch_size}; raise it."
             )
-        return BertModel(config)
+        # Weights are stored in it too: they are not trained, and a cast takes time.
+        return BertModel(config, dtype=self.precision)
+
+
+def _has_only_cpus() -> bool:
+    return all(
+        device.device_type == "CPU" for device in tf.config.list_logical_devices()
+    )
 
 
 def pooled(x: tf.Tensor, mask: tf.Tensor, pooling: str) -> tf.Tensor:

@@ -11,7 +11,7 @@ from bert_tf.errors import ConfigError
 from bert_tf.modeling import kernels
 from bert_tf.tasks.servable import ROW_FEATURES
 
-_PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")
 _TARGETS = ("any", "cpu")
 
 # A graph is one protocol buffer, which holds 2 GiB; the rest is for a vocabulary.
@@ -74,8 +74,8 @@ def inference_model(
       ConfigError: Unknown `precision` or `target`, or weights that are too large to be
         constants.
     """
-    _check("precision", precision, _PRECISIONS)
-    _check("target", target, _TARGETS)
+    check_choice("precision", precision, PRECISIONS)
+    check_choice("target", target, _TARGETS)
     # A copy outside any strategy. Only its layers are used, not its variables.
     layers = create_model(dtype=kernels.POLICIES[precision])
     weights = [
@@ -117,7 +117,8 @@ def _stored_dtype(variable: Any, precision: str) -> tf.DType:
     return tf.bfloat16 if precision == "bfloat16" and is_rounded else tf.float32
 
 
-def _check(name: str, value: str, known: Sequence[str]) -> None:
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Raises a ConfigError if an argument is none of the values that are known."""
     if value not in known:
         raise ConfigError(
             f"Expected {name} to be one of {', '.join(known)}, got {value!r}."

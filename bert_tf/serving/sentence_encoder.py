@@ -34,6 +34,7 @@ class SentenceEncoder:
       check_casing: Whether it is an error when names or vocabulary plainly contradict
         `do_lower_case`.
       batch_size: Texts that the model takes at a time.
+      precision: What the model computes in and is stored in, `float32` or `bfloat16`.
       normalize: Whether vectors are scaled to length 1, so that their dot products are
         cosines.
 
@@ -55,6 +56,7 @@ class SentenceEncoder:
         do_lower_case: bool = True,
         check_casing: bool = True,
         batch_size: int = 32,
+        precision: str = "float32",
         normalize: bool = False,
     ):
         if not model_dir and not (bert_config_file and vocab_file and init_checkpoint):
@@ -79,6 +81,7 @@ class SentenceEncoder:
             pooling=pooling,
             max_seq_length=max_seq_length,
             batch_size=batch_size,
+            precision=precision,
         )
 
     def encode(self, texts: Iterable[str], show_progress: bool = False) -> np.ndarray:

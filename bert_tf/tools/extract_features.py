@@ -95,6 +95,14 @@ def _define_features(values: flags.FlagValues) -> None:
         "Lines that the model takes at a time, over all devices.",
         at_least=1,
     )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16"],
+        "What the model computes in. bfloat16 is faster where the processor knows it, "
+        "and half as large.",
+        flag_values=values,
+    )
     boolean(
         values,
         "use_one_hot_embeddings",
@@ -142,6 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 pooling=values.pooling,
                 max_seq_length=values.max_seq_length,
                 batch_size=values.batch_size,
+                precision=values.precision,
             )
         _write(values, extractor, count)
 

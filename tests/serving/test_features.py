@@ -1,5 +1,7 @@
 """Features are those of a model run by hand, whatever texts they are found among."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from bert_tf import (
 )
 from bert_tf.serving import features as module
 from bert_tf.serving.features import FeatureExtractor
+from tests.minilm import cosines
+from tests.serving.inference_models import shaken
 
 LENGTH = 24
 TEXTS = [
@@ -113,6 +117,33 @@ def test_no_batch_is_longer_than_it_must_be(testdata, monkeypatch):
     assert run.experimental_get_tracing_count() == 1
 
 
+def values_of_shaken(testdata, **arguments):
+    """Vectors of the last block, of a model whose every weight counts."""
+    one = extractor(testdata, batch_size=3, **arguments)
+    shaken(one._model)
+    return np.concatenate([features.values[:, 0] for features in one.extract(TEXTS)])
+
+
+@pytest.fixture(scope="module")
+def of_shaken(testdata):
+    """The same by the layers as they are trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.kernels, "fused_for_cpu", contextlib.nullcontext)
+        return values_of_shaken(testdata)
+
+
+def test_what_is_fused_for_cpus_is_what_layers_compute(testdata, of_shaken):
+    found = values_of_shaken(testdata)
+    np.testing.assert_allclose(found, of_shaken, atol=1e-5)
+
+
+def test_bfloat16(testdata, of_shaken):
+    """Close to float32, and not the same."""
+    found = values_of_shaken(testdata, precision="bfloat16")
+    assert found.dtype == np.float32
+    assert 1e-7 < 1 - cosines(found, of_shaken).min() < 1e-3
+
+
 def test_halves_of_surrogate_pairs_are_left_out(testdata):
     one = extractor(testdata)
     [broken] = one.extract([("the \ud800lamp", None)])
@@ -123,6 +154,7 @@ def test_halves_of_surrogate_pairs_are_left_out(testdata):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ({"precision": "float16"}, "one of float32, bfloat16, got 'float16'"),
         ({"layers": (-1, 3)}, "layers from -3 to 2, as the model has 3, got 3"),
         ({"layers": (-4,)}, "got -4"),
         ({"layers": ()}, "got none"),

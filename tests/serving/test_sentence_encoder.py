@@ -81,6 +81,8 @@ def test_models_that_are_none(folder, tmp_path):
         SentenceEncoder(vocab_file="vocab.txt")
     with pytest.raises(ConfigError, match="one of cls, mean, max, got 'none'"):
         SentenceEncoder(str(folder), pooling="none")
+    with pytest.raises(ConfigError, match="float32, bfloat16, got 'float16'"):
+        SentenceEncoder(str(folder), precision="float16")
     with pytest.raises(ConfigError, match=r"bert_config.json at .*, found no "):
         SentenceEncoder(str(tmp_path))
     with pytest.raises(ConfigError, match="do_lower_case=False keeps upper-case"):

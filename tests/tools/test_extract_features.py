@@ -100,6 +100,16 @@ def test_arrays_of_pieces(flags, expected):
             np.testing.assert_array_equal(arrays[f"{row}/values"], features.values)
 
 
+def test_bfloat16(flags, expected):
+    assert run({**flags, "format": "npz", "precision": "bfloat16"}) == 0
+    with np.load(flags["output_file"]) as arrays:
+        for row, features in enumerate(expected):
+            found = arrays[f"{row}/values"]
+            assert found.dtype == np.float32
+            apart = np.abs(found - features.values).max()
+            assert 1e-4 < apart < 0.1, apart
+
+
 def records(path, **spec) -> list:
     return [
         tf.io.parse_single_example(record, spec)
