@@ -51,14 +51,13 @@ def _bars_of_row(row: str, titles: Mapping[str, str], what: str) -> Callable:
     def draw(results: Results) -> "Figure | None":
         panels = {}
         for case, title in titles.items():
-            found = results.get(case)
-            values = {
-                name: shown(found, name, row)
-                for name in (found.seconds if found else ())
-                if row in found.seconds[name]
-            }
-            if values:
-                panels[title] = values
+            if case in results:
+                found = results[case]
+                panels[title] = {
+                    name: shown(found, name, row)
+                    for name, rows in found.seconds.items()
+                    if row in rows
+                }
         return _bars(panels, what)
 
     return draw
