@@ -65,17 +65,18 @@ def _bars_of_row(row: str, titles: Mapping[str, str], what: str) -> Callable:
 
 def _memory_and_start(results: Results) -> "Figure | None":
     panels = {}
-    for title in ("Start-up, minilm, float32",):
+    start = results.get("Start-up, minilm, float32")
+    if start:
+        panels["MiniLM: seconds from starting Python to the first answer"] = {
+            name: start.median(name, row)
+            for name, rows in start.seconds.items()
+            for row in rows
+        }
+    for title, size in (
+        ("Forward, base, float32", "Base"),
+        ("Forward, minilm, float32", "MiniLM"),
+    ):
         if title in results:
-            found = results[title]
-            panels["MiniLM: seconds from starting Python to the first answer"] = {
-                name: found.median(name, row)
-                for name, rows in found.seconds.items()
-                for row in rows
-            }
-    for title in ("Forward, base, float32", "Forward, minilm, float32"):
-        if title in results:
-            size = title.split(", ")[1].replace("base", "Base").replace("mini", "Mini")
             panels[f"{size}, float32: peak memory in MB"] = {
                 name: value / 1e6 for name, value in results[title].peak.items()
             }
