@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.results import shown
+from benchmarks.results import figure, shown
 from benchmarks.side_by_side import OURS, Result
 from bert_tf.training.curves import save_figure
 
@@ -32,10 +32,10 @@ def write(folder: Path, results: Results) -> Iterator[Path]:
       results: By title.
     """
     for name, draw in _CHARTS.items():
-        figure = draw(results)
-        if figure is not None:
+        picture = draw(results)
+        if picture is not None:
             path = folder / f"{name}.png"
-            save_figure(figure, str(path))
+            save_figure(picture, str(path))
             yield path
 
 
@@ -92,22 +92,21 @@ def _bars(
     columns = min(columns, len(panels))
     grid = [list(panels)[i : i + columns] for i in range(0, len(panels), columns)]
     heights = [max(len(panels[title]) for title in row) + 1.6 for row in grid]
-    figure = _figure(0.27 * sum(heights) + 0.5, what)
-    axes = figure.subplots(
+    picture = _figure(0.27 * sum(heights) + 0.5, what)
+    axes = picture.subplots(
         len(grid), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
     for title, axis in zip(panels, axes.flat, strict=False):
         _draw_bars(axis, title, panels[title])
     for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
-    return figure
+    return picture
 
 
 def _draw_bars(axis: "Axes", title: str, values: Mapping[str, float]) -> None:
     names = list(values)
     bars = axis.barh(names, list(values.values()), color=[_color(x) for x in names])
-    labels = [f"{x:,.0f}" if x >= 100 else f"{x:.3g}" for x in values.values()]
-    axis.bar_label(bars, labels, padding=3)
+    axis.bar_label(bars, list(map(figure, values.values())), padding=3)
     axis.invert_yaxis()
     axis.set_title(title, loc="left")
     axis.margins(x=0.2)
@@ -151,8 +150,8 @@ def _growth(results: Results) -> "Figure | None":
         panels.append(("layers", "Base's width, 4x64: ms", lines))
     if not panels:
         return None
-    figure = _figure(2.9, "Growth, bfloat16: lower is better")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    picture = _figure(2.9, "Growth, bfloat16: lower is better")
+    axes = picture.subplots(1, len(panels), squeeze=False)[0]
     for axis, (along, title, lines) in zip(axes, panels, strict=True):
         for name, points in lines.items():
             if points:
@@ -166,7 +165,7 @@ def _growth(results: Results) -> "Figure | None":
             axis.set_xscale("log", base=2)
             axis.xaxis.set_major_formatter("{x:.0f}")
     axes[0].legend(frameon=False)
-    return figure
+    return picture
 
 
 def _lines_of(

@@ -12,7 +12,7 @@ loading the vocabulary, is excluded by a small run before.
 The release's own script made 2,660 records per second of 4 MB on two such cores.
 
 As an area of `python -m benchmarks`, it is compared with the script of
-tf-models-official on the text's first megabyte, start-up included.
+tf-models-official on the text's first megabyte, with what is done once in each run.
 """
 
 import dataclasses

@@ -92,7 +92,7 @@ def table(result: Result) -> Iterator[list[str]]:
 def _cell(result: Result, name: str, row: str) -> str:
     if row not in result.seconds[name]:
         return ""
-    median = f"{shown(result, name, row):.3g}"
+    median = figure(shown(result, name, row))
     if name == OURS or row not in result.seconds.get(OURS, {}):
         return median
     return f"{median} ({result.ratio(name, row):.2f})"
@@ -102,6 +102,11 @@ def shown(result: Result, name: str, row: str) -> float:
     """Returns a median as tables have it: in MB/s, or in ms."""
     seconds = result.median(name, row)
     return result.units[row] / seconds if result.unit == "MB" else 1000 * seconds
+
+
+def figure(value: float) -> str:
+    """Returns a number in three digits, or more if it is above a thousand."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _number(value: float | None, form: str) -> str:
