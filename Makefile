@@ -2,11 +2,12 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/.installed
+BENCH_STAMP := .venv/.bench-installed
 # The longest files first, as tests/conftest.py has them.
 PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test acceptance demo bench bench-memory bench-serving clean
+.PHONY: help venv test acceptance demo bench bench-data bench-memory bench-serving clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' \
@@ -33,7 +34,16 @@ acceptance: $(STAMP)  ## check every measured promise and print a table
 demo: $(STAMP)  ## train, evaluate and use a small classifier on examples/topics
 	$(PY) examples/demo.py
 
-bench: $(STAMP)  ## time making and reading pretraining data; needs BERT_TF_DATA
+bench: $(BENCH_STAMP)  ## time this package beside its peers; uses BERT_TF_DATA if it is set
+	$(PY) -m benchmarks $(if $(BERT_TF_DATA),\
+		--text=$(BERT_TF_DATA)/text/english_novels.txt \
+		--vocab=$(BERT_TF_DATA)/vocab/uncased_vocab.txt)
+
+$(BENCH_STAMP): $(STAMP)
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[bench]'
+	touch $(BENCH_STAMP)
+
+bench-data: $(STAMP)  ## time making and reading pretraining data; needs BERT_TF_DATA
 	$(PY) -m benchmarks.pretraining_data $(BERT_TF_DATA)/text/english_novels.txt \
 		$(BERT_TF_DATA)/vocab/uncased_vocab.txt
 	$(PY) -m benchmarks.input_pipeline $(BERT_TF_DATA)/text/english_novels.txt \

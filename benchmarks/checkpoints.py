@@ -19,7 +19,7 @@ def cases() -> Iterator[Case]:
     """Yields sizes."""
     for size in ("minilm", "base"):
         yield Case(
-            "checkpoints",
+            __name__,
             f"Checkpoint, {size}",
             {"size": size},
             (OURS, "tf.train.load_checkpoint", "safetensors"),

@@ -78,7 +78,7 @@ def _case(
     title: str, size: str, precision: str, shapes: Any, contenders: tuple[str, ...]
 ) -> Case:
     return Case(
-        "forward",
+        __name__,
         title,
         {"size": size, "precision": precision, "shapes": list(shapes)},
         [x for x in contenders if _ONLY.get(x, precision) == precision],
@@ -115,18 +115,20 @@ def _mean(sequence: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return (np.asarray(sequence, np.float32) * weights).sum(1) / weights.sum(1)
 
 
-def _export_folder(settings: Any, folder: Path, freeze: bool) -> Path:
+def export_folder(settings: Any, folder: Path, freeze: bool) -> Path:
+    """Returns where `prepare_export` writes a case's export."""
     kind = "constants" if freeze else "variables"
     return folder / f"{settings['size']}, {settings['precision']}, {kind}"
 
 
-def _prepare_export(settings: Any, folder: Path, freeze: bool = True) -> None:
+def prepare_export(settings: Any, folder: Path, freeze: bool = True) -> None:
+    """Exports a model's mean vectors, with its weights as constants or variables."""
     from bert_tf import GraphTokenizer, load_checkpoint
     from bert_tf.config import BertConfig
     from bert_tf.serving.export import ExportOptions, export
     from bert_tf.serving.pretrained_servable import PretrainedServable
 
-    target = _export_folder(settings, folder, freeze)
+    target = export_folder(settings, folder, freeze)
     if target.exists():
         return
     source = models.files(settings["size"], folder)
@@ -145,7 +147,7 @@ def _prepare_export(settings: Any, folder: Path, freeze: bool = True) -> None:
 def _exported(settings: Any, folder: Path, freeze: bool = True) -> Ready:
     from bert_tf.serving.saved_model import SavedModel
 
-    model = SavedModel(str(_export_folder(settings, folder, freeze)))
+    model = SavedModel(str(export_folder(settings, folder, freeze)))
 
     def call(features: dict[str, np.ndarray]) -> Callable[[], Any]:
         return lambda: model.run("ids", features)["embedding"]
@@ -167,7 +169,7 @@ def _layers(settings: Any, folder: Path) -> Ready:
     bert_tf.load_checkpoint(model, str(source))
 
     @tf.function(reduce_retracing=True)
-    def run(features: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def run(features: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = model(features)
         return outputs["sequence_output"], outputs["pooled_output"]
 
@@ -331,6 +333,10 @@ def _keras_hub(settings: Any, folder: Path) -> Ready:
         dtype=POLICIES[settings["precision"]],
     )
     run = tf.function(lambda features: model(features, training=False))
+
+    def pooled(tensors: dict[str, tf.Tensor]) -> np.ndarray:
+        return run(tensors)["pooled_output"].numpy()
+
     runs = {}
     for rows, length in settings["shapes"]:
         features = models.batch(rows, length)
@@ -339,18 +345,16 @@ def _keras_hub(settings: Any, folder: Path) -> Ready:
             "padding_mask": tf.constant(features["input_mask"]),
             "segment_ids": tf.constant(features["segment_ids"]),
         }
-        runs[f"{rows}x{length}"] = repeated(
-            lambda tensors=tensors: run(tensors)["pooled_output"].numpy()
-        )
+        runs[f"{rows}x{length}"] = repeated(functools.partial(pooled, tensors))
     # Its weights are its own: Google's files are nothing that it reads.
     return Ready(runs)
 
 
 CONTENDERS = {
-    OURS: Contender(_exported, _prepare_export),
+    OURS: Contender(_exported, prepare_export),
     "bert_tf, variables": Contender(
         functools.partial(_exported, freeze=False),
-        functools.partial(_prepare_export, freeze=False),
+        functools.partial(prepare_export, freeze=False),
     ),
     "bert_tf layers": Contender(_layers),
     "transformers": Contender(_transformers, needs=("torch", "transformers")),

@@ -33,5 +33,14 @@ def peak() -> int:
     if status.exists():  # getrusage counts in what the parent held
         line = next(x for x in status.read_text().splitlines() if "VmHWM" in x)
         return int(line.split()[1]) * 1024
+    return _most(resource.RUSAGE_SELF)
+
+
+def peak_of_children() -> int:
+    """Returns the most bytes that a process which this one started has held."""
+    return _most(resource.RUSAGE_CHILDREN)
+
+
+def _most(who: int) -> int:
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(who).ru_maxrss * unit

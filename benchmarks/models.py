@@ -143,6 +143,19 @@ def load_into_torch(model: Any, folder: Path) -> Any:
     return model.eval()
 
 
+def hugging_face_files(size: str, folder: Path, vocab: str | None = None) -> Path:
+    """Returns a folder with the model of `files` as transformers saves it."""
+    source = files(size, folder, vocab)
+    target = source.parent / f"{size}, transformers"
+    if not target.exists():
+        from transformers import BertConfig, BertModel, BertTokenizerFast
+
+        model = BertModel(BertConfig(**hugging_face_config(size)))
+        load_into_torch(model, source).save_pretrained(target)
+        BertTokenizerFast(str(source / "vocab.txt")).save_pretrained(target)
+    return target
+
+
 @functools.cache
 def torch_dtype(precision: str) -> Any:
     """Returns torch's dtype of a precision."""

@@ -23,7 +23,7 @@ def cases(text: str, vocab: str) -> Iterator[Case]:
     """Yields both precisions."""
     for precision in ("float32", "bfloat16"):
         yield Case(
-            "sentences",
+            __name__,
             f"Natural sentences, minilm, {precision}",
             {"text": text, "vocab": vocab, "size": "minilm", "precision": precision},
             (OURS, "sentence-transformers"),
@@ -59,14 +59,8 @@ def _sentence_transformers(settings: Any, folder: Path) -> Ready:
     import sentence_transformers
     import torch
     from sentence_transformers import models as modules
-    from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    source = models.files(settings["size"], folder, settings["vocab"])
-    target = folder / "for sentence-transformers"
-    if not target.exists():
-        config = BertConfig(**models.hugging_face_config(settings["size"]))
-        models.load_into_torch(BertModel(config), source).save_pretrained(target)
-        BertTokenizerFast(str(source / "vocab.txt")).save_pretrained(target)
+    target = models.hugging_face_files(settings["size"], folder, settings["vocab"])
     transformer = modules.Transformer(str(target), max_seq_length=128)
     pooling = modules.Pooling(models.SIZES[settings["size"]]["hidden_size"])
     model = sentence_transformers.SentenceTransformer(modules=[transformer, pooling])

@@ -5,6 +5,7 @@ everyone works for about a second while the others sleep. What slows the machine
 for a while thus slows down all, and the ratio of a round's two times holds.
 """
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -32,7 +33,7 @@ class Case:
     """What is compared at a time.
 
     Attributes:
-      area: The module whose `CONTENDERS` these are.
+      area: The module, by its full name, whose `CONTENDERS` these are.
       title: What it is called in tables.
       settings: What contenders are given; anything that JSON can hold.
       contenders: Names, ours first.
@@ -122,8 +123,9 @@ class _Process:
     def ask(self, row: str, count: int) -> dict[str, Any]:
         """Returns the seconds of `count` runs, and the peak of memory."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([row, count]) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer
+            self._process.stdin.write(json.dumps([row, count]) + "\n")
+            self._process.stdin.flush()
         return self.answer()
 
     def end(self) -> None:
@@ -167,7 +169,7 @@ def compare(
     Args:
       case: What is compared.
       contenders: The area's.
-      folder: Of the case's area, for what contenders prepare.
+      folder: For what contenders prepare, which other cases may find there.
       rounds: How often everyone's turn comes.
       say: Told what happens.
     """
@@ -194,7 +196,7 @@ def compare(
                         f"{case.title}; what differs cannot be compared."
                     )
         for row in case.rows:
-            _time_row(row, processes, rounds, result)
+            _time_row(row, processes, rounds, result, say)
     finally:
         for process in processes.values():
             process.end()
@@ -233,21 +235,37 @@ def _start(
 
 
 def _time_row(
-    row: str, processes: Mapping[str, _Process], rounds: int, result: Result
+    row: str,
+    processes: dict[str, _Process],
+    rounds: int,
+    result: Result,
+    say: Callable[[str], None],
 ) -> None:
+    """Times a row; whoever dies is out of it, and of those that follow."""
     counts: dict[str, int] = {}
-    for name, process in processes.items():
-        process.ask(row, 1)  # traces, compiles
-        process.ask(row, 1)
-        pace = process.ask(row, 1)["seconds"]
+
+    def warm(name: str) -> None:
+        processes[name].ask(row, 1)  # traces, compiles
+        processes[name].ask(row, 1)
+        pace = processes[name].ask(row, 1)["seconds"]
         counts[name] = min(max(round(_ROUND_SECONDS / pace), 1), _MOST_RUNS)
         result.seconds.setdefault(name, {})[row] = []
-    for _ in range(rounds):
-        for name, process in processes.items():
-            time.sleep(0.05)  # threads of the one before stop spinning
-            done = process.ask(row, counts[name])
-            result.seconds[name][row].append(done["seconds"] / counts[name])
-            result.peak[name] = done["peak"]
+
+    def work(name: str) -> None:
+        time.sleep(0.05)  # threads of the one before stop spinning
+        done = processes[name].ask(row, counts[name])
+        result.seconds[name][row].append(done["seconds"] / counts[name])
+        result.peak[name] = done["peak"]
+
+    for turn in [warm, *[work] * rounds]:
+        for name in list(processes):
+            try:
+                turn(name)
+            except RuntimeError as error:
+                processes.pop(name).end()
+                result.seconds.get(name, {}).pop(row, None)
+                result.skipped[name] = f"{row}: {error}"
+                say(f"  {name} is skipped from {row} on: {error}")
 
 
 def _apart(expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:

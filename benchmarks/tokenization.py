@@ -21,7 +21,7 @@ def cases(text: str, vocab: str) -> Iterator[Case]:
     """Yields the one case, of a text and a vocabulary."""
     size = sum(len(line.encode()) for line in _lines(text))
     yield Case(
-        "tokenization",
+        __name__,
         "Tokenization, English",
         {"text": text, "vocab": vocab},
         (OURS, "bert_tf core ops", "tokenizers", "bert_tf FullTokenizer"),

@@ -32,7 +32,7 @@ def cases() -> Iterator[Case]:
         ):
             shapes = _SHAPES if precision == "bfloat16" else _SHAPES[:1]
             yield Case(
-                "training",
+                __name__,
                 f"Training, {task}, base, {precision}",
                 {
                     "task": task,
