@@ -305,8 +305,8 @@ class _ClippedMoments(keras.optimizers.Optimizer):
         # Otherwise the products of slots and weights, for which nothing is waited,
         # are taken before the forward pass and kept over it.
         with tf.control_dependencies([gradient]):
-            values = (tf.convert_to_tensor(x) for x in (variable, *slots))
-            update, *moments = self._step(gradient, *values, rate, decays)
+            weight, m, v = (tf.convert_to_tensor(x) for x in (variable, *slots))
+            update, *moments = self._step(gradient, weight, m, v, rate, decays)
             self.assign_sub(variable, update)
             for slot, moment in zip(slots, moments, strict=True):
                 _write(slot, moment)
@@ -328,10 +328,10 @@ class _ClippedMoments(keras.optimizers.Optimizer):
             buffers the results are written.
         """
         handles = (variable, adam_m, adam_v)
-        values = (
+        weight, m, v = (
             tf.raw_ops.ReadVariableOp(resource=x, dtype=gradient.dtype) for x in handles
         )
-        update, *moments = self._step(gradient, *values, rate, decays)
+        update, *moments = self._step(gradient, weight, m, v, rate, decays)
         tf.raw_ops.AssignSubVariableOp(resource=variable, value=update)
         for slot, moment in zip((adam_m, adam_v), moments, strict=True):
             tf.raw_ops.AssignVariableOp(resource=slot, value=moment)
