@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -201,6 +201,24 @@ class CheckpointReader:
                 f"read ({_first_line(error)}); fetch the checkpoint's files again."
             ) from error
 
+    def read_all(self, names: Sequence[str]) -> dict[str, tf.Tensor]:
+        """Returns some tensors by name, read side by side; errors as `read`'s.
+
+        What is assigned of them to a variable is not copied.
+        """
+        dtypes = self._reader.get_variable_to_dtype_map()
+        try:
+            tensors = tf.raw_ops.RestoreV2(
+                prefix=self.prefix,
+                tensor_names=list(names),
+                shape_and_slices=[""] * len(names),
+                dtypes=[dtypes[name] for name in names],
+            )
+        except (tf.errors.OpError, RuntimeError, ValueError, IndexError):
+            # One at a time, to say which of them cannot be read.
+            return {name: tf.constant(self.read(name)) for name in names}
+        return dict(zip(names, tensors, strict=True))
+
     def step(self) -> int | None:
         """Returns `global_step`; None where the checkpoint holds none."""
         return int(self.read(GLOBAL_STEP)) if GLOBAL_STEP in self.shapes else None
@@ -249,9 +267,8 @@ def load_checkpoint(model: Any, path: str, optimizer: Any = None) -> LoadReport:
             "BERT checkpoint?"
         )
     # All are read before any is assigned: a file cut short opens and lists well.
-    values = {name: reader.read(name) for name in loaded}
-    for name in loaded:
-        wanted[name].assign(values[name])
+    for name, value in reader.read_all(loaded).items():
+        wanted[name].assign(value)
     return LoadReport(
         path=reader.prefix,
         loaded=loaded,
