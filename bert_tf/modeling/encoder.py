@@ -70,12 +70,18 @@ class SelfAttention(keras.layers.Layer):
     def call(self, x: Any, bias: Any, seed: Any = None) -> Any:
         """Returns `[B*S, H]` for `x [B*S, H]` and `bias [B, 1, 1, S]`."""
         heads = self.config.num_attention_heads
-        head_size = self.config.hidden_size // heads
-        length = ops.shape(bias)[3]
-        query, key, value = (
-            ops.reshape(dense(x), (-1, length, heads, head_size))
-            for dense in (self.query, self.key, self.value)
-        )
+        shape = (-1, ops.shape(bias)[3], heads, self.config.hidden_size // heads)
+        merged = kernels.merged_weights(self.query)
+        if merged is None:
+            query, key, value = (
+                ops.transpose(ops.reshape(dense(x), shape), (0, 2, 1, 3))
+                for dense in (self.query, self.key, self.value)
+            )  # [B, N, S, D]
+        else:
+            kernel, biases = merged
+            three = ops.matmul(x, kernel) + biases  # [B*S, 3H]
+            three = ops.reshape(three, (*shape[:2], 3, *shape[2:]))
+            query, key, value = ops.unstack(ops.transpose(three, (2, 0, 3, 1, 4)), 3)
         context = kernels.attention(
             query, key, value, bias, lambda probs: self.dropout(probs, seed)
         )

@@ -14,7 +14,7 @@ Letters in shape comments: B batch, S sequence, N heads, D head size, H hidden.
 import contextlib
 import contextvars
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -35,21 +35,40 @@ POLICIES = {
     "float16": "mixed_float16",
 }
 
-_is_fused_for_cpu = contextvars.ContextVar("is_fused_for_cpu", default=False)
+# Path of a variable -> the weights that stand for it and its neighbours; None where
+# graphs are for all devices.
+_fused_weights: contextvars.ContextVar[Mapping[str, Any] | None]
+_fused_weights = contextvars.ContextVar("fused_weights", default=None)
 
 
 @contextlib.contextmanager
-def fused_for_cpu() -> Iterator[None]:
+def fused_for_cpu(merged: Mapping[str, Any] | None = None) -> Iterator[None]:
     """Graphs traced within are for inference on CPUs, as fast as they can be there.
 
     The rows of a batch have to be unknown: what is constant is folded into something
     that TensorFlow's optimizer no longer recognises.
+
+    Args:
+      merged: Path of the variable of a query -> it, that of the key and that of the
+        value side by side: `[H, 3H]` or `[3H]`. What is not there is used as it is.
     """
-    token = _is_fused_for_cpu.set(True)
+    token = _fused_weights.set(merged or {})
     try:
         yield
     finally:
-        _is_fused_for_cpu.reset(token)
+        _fused_weights.reset(token)
+
+
+def merged_weights(query: keras.layers.Dense) -> tuple[Any, Any] | None:
+    """Returns kernel `[H, 3H]` and bias `[3H]` of query, key and value; None if apart.
+
+    Args:
+      query: The layer that makes the query.
+    """
+    merged = _fused_weights.get() or {}
+    if query.kernel.path not in merged:
+        return None
+    return merged[query.kernel.path], merged[query.bias.path]
 
 
 def activation(hidden_act: str) -> Callable[[Any], Any] | None:
@@ -80,7 +99,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
     def call(self, inputs: Any) -> Any:
         """Returns `[..., H]` for `inputs [..., H]`."""
-        if not _is_fused_for_cpu.get():
+        if _fused_weights.get() is None:
             return super().call(inputs)
         import tensorflow as tf
 
@@ -120,7 +139,7 @@ def attention(query: Any, key: Any, value: Any, bias: Any, dropout: Any) -> Any:
     """Scaled dot-product attention of every token to every real token.
 
     Args:
-      query, key, value: `[B, S, N, D]`.
+      query, key, value: `[B, N, S, D]`.
       bias: `[B, 1, 1, S]` from `attention_bias`.
       dropout: Applied to the probabilities, `[B, N, S, S]`.
 
@@ -130,9 +149,6 @@ def attention(query: Any, key: Any, value: Any, bias: Any, dropout: Any) -> Any:
     Source: `attention_layer` in modeling.py of the release.
     """
     head_size = query.shape[-1]
-    query, key, value = (
-        ops.transpose(x, (0, 2, 1, 3)) for x in (query, key, value)
-    )  # [B, N, S, D]
     scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))  # [B, N, S, S]
     scores = scores * (head_size**-0.5) + bias
     probs = ops.cast(ops.softmax(ops.cast(scores, "float32")), value.dtype)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from bert_tf.errors import ConfigError
@@ -13,6 +14,7 @@ from bert_tf.tasks.servable import ROW_FEATURES
 
 PRECISIONS = ("float32", "bfloat16")
 _TARGETS = ("any", "cpu")
+_BESIDE_QUERY = ("key", "value")
 
 # A graph is one protocol buffer, which holds 2 GiB; the rest is for a vocabulary.
 _MOST_CONSTANT_BYTES = 2**31 - 2**26
@@ -78,35 +80,60 @@ def inference_model(
     check_choice("target", target, _TARGETS)
     # A copy outside any strategy. Only its layers are used, not its variables.
     layers = create_model(dtype=kernels.POLICIES[precision])
-    weights = [
-        value.astype(_stored_dtype(variable, precision).as_numpy_dtype)
+    weights: dict[str, Any] = {
+        variable.path: value.astype(_stored_dtype(variable, precision).as_numpy_dtype)
         for variable, value in zip(layers.weights, model.get_weights(), strict=True)
-    ]
+    }
+    merged = _merge(weights) if target == "cpu" else ()
     if freeze:
-        _check_size(sum(weight.nbytes for weight in weights), precision)
+        _check_size(sum(weight.nbytes for weight in weights.values()), precision)
     else:
-        weights = [
-            tf.Variable(weight, name=variable.name)
-            for variable, weight in zip(layers.weights, weights, strict=True)
-        ]
+        weights = {
+            path: tf.Variable(weight, name=path.split("/")[-1])
+            for path, weight in weights.items()
+        }
 
     def run(*features: tf.Tensor) -> Any:
         # A TF1-style session forgets of what rank its inputs are, and without it some
         # spellings are not recognised.
         ranked = (tf.ensure_shape(feature, [None, None]) for feature in features)
+        values = {path: tf.convert_to_tensor(x) for path, x in weights.items()}
         scope = keras.StatelessScope()
-        for variable, weight in zip(layers.weights, weights, strict=True):
-            # The scope's constructor would cast them to the variables' dtype.
-            scope.add_update((variable, tf.convert_to_tensor(weight)))
-        fused = kernels.fused_for_cpu() if target == "cpu" else contextlib.nullcontext()
+        for variable in layers.weights:
+            if variable.path in values.keys() - merged:
+                # The scope's constructor would cast it to the variable's dtype.
+                scope.add_update((variable, values[variable.path]))
+        fused: Any = contextlib.nullcontext()
+        if target == "cpu":
+            fused = kernels.fused_for_cpu({path: values[path] for path in merged})
         with scope, fused:
             return layers(dict(zip(model_features, ranked, strict=True)))
 
     signature = [tf.TensorSpec([None, None], tf.int32, name) for name in model_features]
     function = tf.function(run, input_signature=signature, autograph=False)
     return InferenceModel(
-        function.get_concrete_function(), model_features, [] if freeze else weights
+        function.get_concrete_function(),
+        model_features,
+        [] if freeze else list(weights.values()),
     )
+
+
+def _merge(weights: dict[str, np.ndarray]) -> set[str]:
+    """Puts the weights of key and value beside those of the query: one matmul of three.
+
+    Args:
+      weights: By path; those of keys and values are taken out.
+
+    Returns:
+      The paths of what is now of all three.
+    """
+    merged = set()
+    for path in list(weights):
+        if "/self/query/" in path:
+            three = [path, *(path.replace("/query/", f"/{x}/") for x in _BESIDE_QUERY)]
+            weights[path] = np.concatenate([weights.pop(x) for x in three], axis=-1)
+            merged.add(path)
+    return merged
 
 
 def _stored_dtype(variable: Any, precision: str) -> tf.DType:
