@@ -38,7 +38,7 @@ def describe() -> dict[str, Any]:
         "cache": told.get("cache size", "unknown"),
         "flags": [flag for flag in _FLAGS if flag in told.get("flags", "").split()],
         "memory, GB": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "Python": platform.python_version(),
         **dict(_versions(_PACKAGES)),
     }
