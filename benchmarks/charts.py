@@ -18,7 +18,7 @@ Results = Mapping[str, Result]
 _OURS, _OURS_TOO, _PEER = "#0072B2", "#8CC1E0", "#A6A6A6"
 _LINES: Mapping[str, dict[str, Any]] = {
     OURS: {"color": _OURS, "marker": "o", "linewidth": 2.4},
-    "transformers": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    "transformers, autocast": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     "openvino": {"color": "#009E73", "marker": "^", "linestyle": ":"},
 }
 _WIDTH = 7.0  # inches
