@@ -60,7 +60,13 @@ class DynamicMasking:
         self._continues = continuations(vocab) > 0
         self._random_pieces = np.fromiter(vocab.values(), np.int32)
 
-    def __call__(self, features: Mapping[str, Any], seed: Any) -> dict[str, tf.Tensor]:
+    def __call__(
+        self,
+        features: Mapping[str, Any],
+        seed: Any,
+        first: int = 0,
+        batch_size: int | None = None,
+    ) -> dict[str, tf.Tensor]:
         """Returns the features of `pretraining_features`, with new masks.
 
         Args:
@@ -68,6 +74,9 @@ class DynamicMasking:
             handed on. If they have masks, `masked_lm_positions` and the like of any
             number per row, these are taken off first.
           seed: int [2], for each batch another.
+          first: The place of the first of these rows in their batch: rows get the
+            masks that they would get among all.
+          batch_size: How many rows the batch has; None if these are all.
 
         Returns:
           `input_ids` as the masks show them; `masked_lm_positions` and
@@ -83,17 +92,11 @@ class DynamicMasking:
             tf.random.stateless_uniform([4, 2], seed, 0, _MOST, tf.int32, alg="philox")
         )
         wanted = self._wanted(real, candidates)
-        positions, fates = self._choose(input_ids, candidates, wanted, seeds)
+        rows = _Rows(first, tf.shape(input_ids)[0], batch_size)
+        positions, fates = self._choose(input_ids, candidates, wanted, rows, seeds)
         random_pieces = tf.gather(
             self._random_pieces,
-            tf.random.stateless_uniform(
-                tf.shape(positions),
-                piece_seed,
-                0,
-                len(self._random_pieces),
-                tf.int32,
-                alg="philox",
-            ),
+            rows.draw(tf.shape(positions)[1], piece_seed, len(self._random_pieces)),
         )
         chosen = positions < tf.shape(input_ids)[1]
         places = tf.where(chosen, positions, 0)
@@ -122,6 +125,7 @@ class DynamicMasking:
         input_ids: tf.Tensor,
         candidates: tf.Tensor,
         wanted: tf.Tensor,
+        drawn: "_Rows",
         seeds: list[tf.Tensor],
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns which positions to mask and how, [B, P].
@@ -129,12 +133,10 @@ class DynamicMasking:
         Positions ascend, and are S where there is none. How is a number of [0, 1).
         """
         order_seed, fate_seed, words_seed = seeds
-        rows, length = tf.unstack(tf.shape(input_ids))
+        length = tf.shape(input_ids)[1]
         # Integers: of 24-bit floats, one row in a thousand would have equal ones.
-        draws = tf.random.stateless_uniform(
-            [rows, length], order_seed, 0, _MOST, tf.int32, alg="philox"
-        )
-        fates = _shares([rows, self._most], fate_seed)
+        draws = drawn.draw(length, order_seed, _MOST)
+        fates = drawn.draw(self._most, fate_seed)
         if self._masking == "token":
             return draw_pieces(candidates, wanted, draws, self._most), fates
         goes_on = tf.gather(self._continues, input_ids)
@@ -147,15 +149,37 @@ class DynamicMasking:
         words = words_of(candidates, goes_on)
         lengths = 1 + tf.searchsorted(
             span_shares().astype(np.float32),
-            _shares([rows * self._most], words_seed),
+            tf.reshape(drawn.draw(self._most, words_seed), [-1]),
             side="right",
         )
-        lengths = tf.reshape(lengths, [rows, self._most])
+        lengths = tf.reshape(lengths, [-1, self._most])
         span = draw_spans(candidates, wanted, draws, words, lengths)
         positions = _positions(span >= 0, self._most)
         # One for all pieces of a span.
         span = tf.gather(_padded(span, length + 1, 0), positions, batch_dims=1)
         return positions, tf.gather(fates, span, batch_dims=1)
+
+
+class _Rows(NamedTuple):
+    """Rows of a batch, for which numbers are drawn as for all of it."""
+
+    first: int
+    count: tf.Tensor
+    batch_size: int | None
+
+    def draw(
+        self, width: tf.Tensor | int, seed: tf.Tensor, end: int | None = None
+    ) -> tf.Tensor:
+        """Returns random numbers [count, width]: of [0, 1), or int32 below `end`."""
+        whole = tf.random.stateless_uniform(
+            [self.count if self.batch_size is None else self.batch_size, width],
+            seed,
+            0,
+            end or 1.0,
+            tf.float32 if end is None else tf.int32,
+            alg="philox",
+        )
+        return whole[self.first : self.first + self.count]
 
 
 # --- Which positions ----------------------------------------------------------------
@@ -351,8 +375,3 @@ def _changed(x: tf.Tensor, positions: tf.Tensor, change: tf.Tensor) -> tf.Tensor
 def _padded(x: tf.Tensor, width: tf.Tensor | int, value: tf.Tensor | int) -> tf.Tensor:
     """Returns [B, up to width] filled up to [B, width]."""
     return tf.pad(x, [[0, 0], [0, width - tf.shape(x)[1]]], constant_values=value)
-
-
-def _shares(shape: list[tf.Tensor | int], seed: tf.Tensor) -> tf.Tensor:
-    """Returns random numbers of [0, 1)."""
-    return tf.random.stateless_uniform(shape, seed, alg="philox")

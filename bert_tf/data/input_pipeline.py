@@ -4,6 +4,7 @@ A batch is planned as the numbers of its records in the file, `rows`; only then 
 these parsed.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -18,6 +19,35 @@ _SEQUENCES = ("input_ids", "input_mask", "segment_ids", "tag_ids")
 
 # Records parsed at a time when their lengths are looked up: bounded in memory.
 _RECORDS_AT_A_TIME = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which rows of each batch a host makes: the first of several the first, and so on.
+
+    Attributes:
+      index: Which host it is.
+      count: How many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def size(self, batch_size: int) -> int:
+        """Returns how many rows of a whole batch these are."""
+        return batch_size // self.count
+
+    def first(self, batch_size: int) -> int:
+        """Returns the place of the first of them."""
+        return self.index * self.size(batch_size)
+
+    def of(self, rows: tf.Tensor, batch_size: int) -> tf.Tensor:
+        """Returns them, of the rows of a batch that may not be full."""
+        first = self.first(batch_size)
+        return rows[first : first + self.size(batch_size)]
+
+
+ALL_ROWS = Share()
 
 
 def check_length_buckets(
@@ -52,6 +82,7 @@ def training_batches(
     random_seed: int,
     start_step: int = 0,
     length_buckets: Sequence[int] = (),
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Returns the endless batches of a training run, from one of its steps on.
 
@@ -74,10 +105,11 @@ def training_batches(
         tokens, or else to one of its own length; a batch holds records of one
         bucket, its sequence features cut to that length. Without any, all records
         are of one bucket and nothing is cut.
+      share: The rows of each batch to parse.
 
     Returns:
-      A dataset of dictionaries of `[batch_size, ...]`; with buckets the sequence
-      features are `[batch_size, bucket]`.
+      A dataset of dictionaries of `[share, ...]`; with buckets the sequence features
+      are `[share, bucket]`.
 
     Raises:
       ConfigError: The buckets do not ascend.
@@ -120,7 +152,7 @@ def training_batches(
         .unbatch()
         .skip(start_step)
     )
-    return finish(rows.map(features))
+    return finish(rows.map(lambda row: features(row, share.of(row, batch_size))))
 
 
 def evaluation_batches(
@@ -129,6 +161,7 @@ def evaluation_batches(
     *,
     batch_size: int,
     length_buckets: Sequence[int] = (),
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Returns a file's records in order, in batches that are all of one size.
 
@@ -137,7 +170,7 @@ def evaluation_batches(
 
     With buckets, which are those of `training_batches`, the records of the shortest
     bucket come first, those of each bucket in order and its last batch filled up. One
-    more feature, `row` int32 `[batch_size]`, is then the place of a record in the file.
+    more feature, `row` int32 `[share]`, is then the place of a record in the file.
 
     Raises:
       ConfigError: The buckets do not ascend.
@@ -146,10 +179,11 @@ def evaluation_batches(
     buckets, features = _read(path, spec, length_buckets)
 
     def fill(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        columns = features(rows)
+        own = share.of(rows, batch_size)
+        columns = features(rows, own)
         if length_buckets:
-            columns["row"] = rows
-        return filled_up(columns, batch_size)
+            columns["row"] = own
+        return filled_up(columns, share.size(batch_size))
 
     batches = [
         tf.data.Dataset.from_tensor_slices(
@@ -162,12 +196,13 @@ def evaluation_batches(
 
 def _read(
     path: str, spec: FeatureSpec, length_buckets: Sequence[int]
-) -> tuple[np.ndarray, Callable[[tf.Tensor], dict[str, tf.Tensor]]]:
+) -> tuple[np.ndarray, Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]]:
     """Reads a record file into memory.
 
     Returns:
       The length of each record's bucket, int32 `[n]`, all of them 0 without buckets;
-      and what gives the features `[b, ...]` of `rows` `[b]`, all of one bucket.
+      and what gives the features `[b, ...]` of `own` `[b]`, some of the rows of a
+      batch, which are all of one bucket.
     """
     lengths: tuple[int, ...] = ()
     if length_buckets:
@@ -190,8 +225,8 @@ def _read(
     chunks = tf.data.TFRecordDataset(path).batch(_RECORDS_AT_A_TIME).map(with_bucket)
     records, buckets = chunks.rebatch(count).get_single_element()
 
-    def features(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        columns = parse_records(tf.gather(records, rows), spec)
+    def features(rows: tf.Tensor, own: tf.Tensor) -> dict[str, tf.Tensor]:
+        columns = parse_records(tf.gather(records, own), spec)
         if not lengths:
             return columns
         bucket = tf.reduce_max(tf.gather(buckets, rows))
@@ -217,7 +252,7 @@ def filled_up(columns: dict[str, tf.Tensor], batch_size: int) -> dict[str, tf.Te
 def finish(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Returns batches as a trainer takes them: made ahead, each of all replicas."""
     options = tf.data.Options()
-    # Batches are global ones: a strategy splits each, it does not deal out files.
+    # Whoever makes them knows its share: a strategy is not to deal out files.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
     )

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from bert_tf.data.input_pipeline import filled_up, finish
+from bert_tf.data.input_pipeline import ALL_ROWS, Share, filled_up, finish
 from bert_tf.data.record_index import RecordIndex
 from bert_tf.data.records import FeatureSpec, parse_records
 
-Masking = Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]
+Masking = Callable[[dict[str, tf.Tensor], tf.Tensor, int, int], dict[str, tf.Tensor]]
 
 # Blocks whose records are shuffled together: 8,192 records, some 7 MB at 128 pieces.
 _GROUP_SIZE = 64
@@ -32,6 +32,7 @@ def training_batches(
     random_seed: int,
     start_step: int = 0,
     masking: Masking | None = None,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Returns the endless batches of a training run, from one of its steps on.
 
@@ -48,11 +49,13 @@ def training_batches(
       vocab_size: How many ids there are.
       random_seed: The run's seed.
       start_step: The step whose batch comes first.
-      masking: Draws masks of a batch, as a function of an integer seed `[2]`, made of
-        (`random_seed`, step).
+      masking: Draws masks of some rows of a batch, as a function of an integer seed
+        `[2]`, made of (`random_seed`, step), the place of the first row and the size
+        of the batch.
+      share: The rows of each batch to parse. What is read is the whole batch.
 
     Returns:
-      A dataset of dictionaries of `[batch_size, ...]`. To iterate it raises an
+      A dataset of dictionaries of `[share, ...]`. To iterate it raises an
       InvalidArgumentError where a record is not as `spec` and `vocab_size` say.
     """
     order = _Order(index, random_seed)
@@ -69,10 +72,12 @@ def training_batches(
         return tf.random.experimental.stateless_shuffle(records, seed)
 
     def features(step: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = _parse(serialized, spec, vocab_size)
+        own = share.of(serialized, batch_size)
+        batch = _parse(own, spec, vocab_size)
         if masking is None:
             return batch
-        return masking(batch, _seed(random_seed, step))
+        seed = _seed(random_seed, step)
+        return masking(batch, seed, share.first(batch_size), batch_size)
 
     records = (
         tf.data.Dataset.range(epoch, tf.int64.max)
@@ -99,6 +104,7 @@ def evaluation_batches(
     vocab_size: int,
     random_seed: int,
     masking: Masking | None = None,
+    share: Share = ALL_ROWS,
 ) -> tf.data.Dataset:
     """Returns the records in order, in batches that are all of one size.
 
@@ -109,20 +115,21 @@ def evaluation_batches(
       max_steps: How many batches; if there are not so many, the records are repeated,
         as in the release. 0 for every record once: the last batch is then filled up
         with rows of zeros, whose `is_real_example` is 0.
-      vocab_size, random_seed, masking: As in training, but masks are those of the
-        batch: the same in every evaluation.
+      vocab_size, random_seed, masking, share: As in training, but masks are those of
+        the batch: the same in every evaluation.
 
     Source: `input_fn_builder` in run_pretraining.py of the release.
     """
 
     def features(batch: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        columns = _parse(serialized, spec, vocab_size)
+        own = share.of(serialized, batch_size)
+        columns = _parse(own, spec, vocab_size)
         if masking is not None:
             seed = _seed(random_seed, batch)
             seed = tf.random.experimental.stateless_fold_in(seed, _EVALUATION)
-            columns = masking(columns, seed)
-        columns["is_real_example"] = tf.ones_like(serialized, tf.int32)
-        return filled_up(columns, batch_size)
+            columns = masking(columns, seed, share.first(batch_size), batch_size)
+        columns["is_real_example"] = tf.ones_like(own, tf.int32)
+        return filled_up(columns, share.size(batch_size))
 
     blocks = np.arange(len(index.counts))
     records = (

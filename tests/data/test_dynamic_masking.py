@@ -415,7 +415,9 @@ def test_batches_of_any_length_are_masked():
     unknown = tf.TensorSpec([None, None], tf.int32)
     _, features = random_rows(3, 12, seed=0)
     spec = dict.fromkeys(features, unknown)
-    called = tf.function(masks).get_concrete_function(spec, tf.TensorSpec(2, tf.int32))
+    called = tf.function(lambda *taken: masks(*taken)).get_concrete_function(
+        spec, tf.TensorSpec(2, tf.int32)
+    )
     # TensorFlow ops alone, in its loops too: a remote host can run it.
     graph = called.graph.as_graph_def()
     nodes = [*graph.node, *(x for f in graph.library.function for x in f.node_def)]

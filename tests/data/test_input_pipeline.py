@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from bert_tf.data.input_pipeline import (
+    Share,
     check_length_buckets,
     evaluation_batches,
     training_batches,
@@ -273,6 +274,24 @@ def test_bucketed_evaluation_holds_every_row_once(wide_file, batch_size):
     assert sorted(seen) == list(range(len(TOKENS)))
     counts = np.bincount([bucket_of(row) for row in range(len(TOKENS))])
     assert len(batches) == sum(-(-n // batch_size) for n in counts)
+
+
+def test_hosts_make_their_rows_of_each_batch(wide_file):
+    """Cut to the length that the whole batch is cut to."""
+    buckets = {"batch_size": 4, "length_buckets": BUCKETS}
+
+    def made(**share):
+        train = training_batches(wide_file, WIDE, random_seed=1, **buckets, **share)
+        evaluation = evaluation_batches(wide_file, WIDE, **buckets, **share)
+        return [
+            *train.take(12).as_numpy_iterator(),
+            *evaluation.as_numpy_iterator(),
+        ]
+
+    halves = zip(made(share=Share(0, 2)), made(share=Share(1, 2)), strict=True)
+    for whole, (one, other) in zip(made(), halves, strict=True):
+        for name, rows in whole.items():
+            np.testing.assert_array_equal(np.concatenate([one[name], other[name]]), rows)
 
 
 def test_only_the_sequence_dimension_is_open(wide_file):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from bert_tf.data import pretraining_input
 from bert_tf.data.dynamic_masking import DynamicMasking
+from bert_tf.data.input_pipeline import Share
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
 from bert_tf.data.record_index import index_files
 from bert_tf.data.records import (
@@ -162,6 +163,30 @@ def test_a_run_with_masks_can_start_at_any_step(many, masking):
         assert_equal(rest, whole[start : start + 3])
 
 
+@pytest.mark.parametrize("masking", ["token", "whole_word", "span"])
+def test_hosts_make_their_rows_of_each_batch(few, masking):
+    """Of the same batches, with the same masks; the last of an evaluation is short."""
+    settings = {"masking": DynamicMasking(VOCAB, PREDICTIONS, 0.3, masking)}
+    for whole, shares in (
+        (
+            training(few, 3, start_step=20, **settings),
+            [
+                training(few, 3, start_step=20, share=Share(host, 4), **settings)
+                for host in range(4)
+            ],
+        ),
+        (
+            evaluation(few, **settings),
+            [evaluation(few, share=Share(host, 4), **settings) for host in range(4)],
+        ),
+    ):
+        joined = [
+            {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            for parts in zip(*shares, strict=True)
+        ]
+        assert_equal(joined, whole)
+
+
 def test_a_run_can_start_far_in(few):
     count, batch_size = few.num_records, 64
     step = 10**9
@@ -227,7 +252,7 @@ def test_masks_of_evaluations_are_the_same_every_time(few):
 def test_no_masks_of_training_are_those_of_an_evaluation(few):
     """The seeds that masks are drawn with; the masks are a function of them."""
 
-    def with_seed(batch, seed):
+    def with_seed(batch, seed, first, batch_size):
         return {
             **batch,
             "seed": tf.tile(seed[None], [tf.shape(batch["input_ids"])[0], 1]),
