@@ -28,8 +28,8 @@ from bert_tf.tools.fine_tuning_flags import FineTuningConfig
 from bert_tf.tools.model_run import (
     ModelRun,
     Schedule,
-    check_filesystems,
     read_bert_config,
+    start_devices,
 )
 from bert_tf.tools.result_files import (
     write_evaluation,
@@ -39,7 +39,6 @@ from bert_tf.tools.result_files import (
 from bert_tf.tools.run_folder import RunFolder, read_labels, read_note
 from bert_tf.tools.training_run import epoch_ends
 from bert_tf.training import memory
-from bert_tf.training.distribution import make_repeatable
 from bert_tf.training.reporting import row_bar
 
 
@@ -48,6 +47,7 @@ class Start:
     """What a run of any task starts from.
 
     Attributes:
+      strategy: Where to run.
       folder: `config.output_dir`, as it was found.
       noted: What lies beside the checkpoint that will be used; see `note_of_weights`.
       row_options: How examples become rows: `config.ROW_OPTIONS`.
@@ -55,6 +55,7 @@ class Start:
       tokenizer: Of the vocabulary.
     """
 
+    strategy: tf.distribute.Strategy
     folder: RunFolder
     noted: Mapping[str, Any]
     row_options: Mapping[str, Any]
@@ -67,7 +68,7 @@ def prepare(
     task_name: str,
     strangers: Collection[str] | None = None,
 ) -> Start:
-    """Reads and checks the output folder, the BERT config and the vocabulary.
+    """Starts the devices; reads output folder, BERT config and vocabulary.
 
     Args:
       config: The flags.
@@ -76,8 +77,7 @@ def prepare(
     Raises:
       ConfigError, DataError: They are damaged, or do not fit each other or the flags.
     """
-    make_repeatable()
-    check_filesystems(config)
+    strategy = start_devices(config)
     folder = RunFolder(config.output_dir)
     noted = note_of_weights(config, folder, task_name, strangers)
     row_options = config.row_options(noted)
@@ -92,7 +92,7 @@ def prepare(
         config.check_casing,
     )
     tokenizer = GraphTokenizer(config.vocab_file, config.do_lower_case)
-    return Start(folder, noted, row_options, bert_config, tokenizer)
+    return Start(strategy, folder, noted, row_options, bert_config, tokenizer)
 
 
 def note_of_weights(
@@ -153,7 +153,7 @@ class FineTuningRun(ModelRun):
       task: What to train.
       examples: `{"train": ..., "eval": ..., "predict": ...}` as far as they are
         needed, each with valid labels.
-      folder: `config.output_dir`, as it was found.
+      start: What `prepare` found.
       held_out: What decides which rows of the training file are the dev set:
         `dev_fraction`, and if it is not 0 what the split is a function of.
     """
@@ -163,7 +163,7 @@ class FineTuningRun(ModelRun):
         config: FineTuningConfig,
         task: FineTuningTask,
         examples: Mapping[str, Sequence[Any]],
-        folder: RunFolder,
+        start: Start,
         held_out: Mapping[str, Any] = MappingProxyType({"dev_fraction": 0.0}),
     ):
         self.config: FineTuningConfig = config
@@ -191,8 +191,9 @@ class FineTuningRun(ModelRun):
             config,
             task.config,
             task,
-            folder,
-            note=self._check_folder(folder),
+            start.strategy,
+            start.folder,
+            note=self._check_folder(start.folder),
             batch_sizes={
                 f"{name}_batch_size": getattr(config, f"{name}_batch_size")
                 for name in examples

@@ -21,7 +21,7 @@ from bert_tf.tools.flags import TrainingConfig
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.training_run import TrainingRun
 from bert_tf.training import memory
-from bert_tf.training.distribution import create_strategy
+from bert_tf.training.distribution import create_strategy, make_repeatable
 from bert_tf.training.trainer import (
     Trainer,
     check_batch_size,
@@ -31,7 +31,20 @@ from bert_tf.training.trainer import (
 _ADDRESSES = ("master", "tpu_name")  # no files, though they look like paths
 
 
-def check_filesystems(config: TrainingConfig) -> None:
+def start_devices(config: TrainingConfig) -> tf.distribute.Strategy:
+    """Returns where to run; to be called before TensorFlow computes anything.
+
+    Raises:
+      ConfigError: A device is not there, or a remote path cannot be reached.
+    """
+    make_repeatable()
+    # To connect to others makes what was computed before unusable.
+    strategy = create_strategy(**config.devices)
+    _check_filesystems(config)
+    return strategy
+
+
+def _check_filesystems(config: TrainingConfig) -> None:
     """Raises a ConfigError for a remote path that TensorFlow cannot reach."""
     for field in dataclasses.fields(config):
         path = getattr(config, field.name)
@@ -84,6 +97,7 @@ class ModelRun(abc.ABC):
       config: The flags.
       bert_config: The architecture.
       task: What the model is for.
+      strategy: Where it runs; made before anything else was done with TensorFlow.
       folder: `config.output_dir`, as it was found.
       note: What a training run notes of itself in the folder.
       batch_sizes: By the flag that states it, the size of each batch that is taken.
@@ -96,6 +110,7 @@ class ModelRun(abc.ABC):
         config: TrainingConfig,
         bert_config: BertConfig,
         task: Task,
+        strategy: tf.distribute.Strategy,
         folder: RunFolder,
         note: Mapping[str, Any],
         batch_sizes: Mapping[str, int],
@@ -114,7 +129,7 @@ class ModelRun(abc.ABC):
                 f"got {config.best_metric!r}."
             )
         keras.utils.set_random_seed(config.random_seed)
-        self.strategy = create_strategy(**config.devices)
+        self.strategy = strategy
         for flag, size in batch_sizes.items():
             check_batch_size(size, self.strategy, f"--{flag}")
         if config.micro_batch_size and schedule:

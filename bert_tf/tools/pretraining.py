@@ -14,7 +14,12 @@ from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import sha256
 from bert_tf.tasks.pretraining import PretrainingTask
 from bert_tf.tokenization import check_vocab
-from bert_tf.tools.model_run import ModelRun, Schedule, read_bert_config
+from bert_tf.tools.model_run import (
+    ModelRun,
+    Schedule,
+    read_bert_config,
+    start_devices,
+)
 from bert_tf.tools.pretraining_flags import PretrainingConfig
 from bert_tf.tools.pretraining_records import CheckedRecords
 from bert_tf.tools.result_files import write_results
@@ -35,6 +40,7 @@ class PretrainingRun(ModelRun):
 
     def __init__(self, config: PretrainingConfig):
         self.config: PretrainingConfig = config
+        strategy = start_devices(config)
         bert_config = read_bert_config(config.bert_config_file, config.max_seq_length)
         self._vocab_file = config.vocab_file
         self._masking: DynamicMasking | None = None
@@ -70,6 +76,7 @@ class PretrainingRun(ModelRun):
                 config.max_predictions_per_seq,
                 config.nsp,
             ),
+            strategy,
             folder,
             note=self._check_folder(folder, bert_config),
             batch_sizes={

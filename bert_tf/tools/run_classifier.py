@@ -77,7 +77,7 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     splits = config.dev_fraction and (config.do_train or config.do_eval)
     if splits and isinstance(processor, CustomProcessor):
         more = {"held_out": processor.held_out_by(config.data_dir or "")}
-    fine_tuning_run = FineTuningRun(config, task, examples, folder, **more)
+    fine_tuning_run = FineTuningRun(config, task, examples, start, **more)
     if config.do_train:
         labels = [example.label for example in examples["train"]]
         logging.info("labels: %s", task.kind.describe(labels))

@@ -23,12 +23,8 @@ def run(config: PretrainingConfig) -> None:
         been overwritten then.
     """
     config.check()
-    from bert_tf.tools.model_run import check_filesystems
     from bert_tf.tools.pretraining import PretrainingRun
-    from bert_tf.training.distribution import make_repeatable
 
-    make_repeatable()
-    check_filesystems(config)
     PretrainingRun(config).run()
 
 

@@ -48,7 +48,7 @@ def run(config: SquadConfig) -> None:
     )
     task = SquadTask(start.bert_config, start.tokenizer, rules, **start.row_options)
     examples = _read_examples(config, task)
-    FineTuningRun(config, task, examples, start.folder).run()
+    FineTuningRun(config, task, examples, start).run()
 
 
 def _read_examples(

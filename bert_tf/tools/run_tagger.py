@@ -51,7 +51,7 @@ def run(config: TaggerConfig) -> None:
     more = {}
     if config.dev_fraction and (config.do_train or config.do_eval):
         more = {"held_out": files.held_out_by()}
-    FineTuningRun(config, task, examples, start.folder, **more).run()
+    FineTuningRun(config, task, examples, start, **more).run()
 
 
 GROUPS = groups(

@@ -291,7 +291,9 @@ def test_hosts_make_their_rows_of_each_batch(wide_file):
     halves = zip(made(share=Share(0, 2)), made(share=Share(1, 2)), strict=True)
     for whole, (one, other) in zip(made(), halves, strict=True):
         for name, rows in whole.items():
-            np.testing.assert_array_equal(np.concatenate([one[name], other[name]]), rows)
+            np.testing.assert_array_equal(
+                np.concatenate([one[name], other[name]]), rows
+            )
 
 
 def test_only_the_sequence_dimension_is_open(wide_file):
