@@ -139,9 +139,11 @@ def train(work: Any) -> None:
         task, model, strategy, optimizer, micro_batch_size=work.micro_batch_size
     )
     trainer.train(
-        tf.data.Dataset.from_tensor_slices(rows)
-        .batch(work.rows, drop_remainder=True)
-        .repeat(),
+        lambda share: (
+            tf.data.Dataset.from_tensor_slices(rows)
+            .batch(work.rows, drop_remainder=True)
+            .repeat()
+        ),
         num_train_steps=_STEPS,
         steps_per_call=1,
         on_progress=lambda step, scalars: None,

@@ -62,7 +62,11 @@ def _bert_tf(settings: Any, folder: Path) -> Ready:
     from bert_tf.tasks.classification import ClassificationTask
     from bert_tf.tasks.pretraining import PretrainingTask
     from bert_tf.tokenization import GraphTokenizer
-    from bert_tf.training.distribution import create_strategy, make_repeatable
+    from bert_tf.training.distribution import (
+        create_strategy,
+        distribute,
+        make_repeatable,
+    )
     from bert_tf.training.trainer import Trainer
 
     make_repeatable()
@@ -86,7 +90,7 @@ def _bert_tf(settings: Any, folder: Path) -> Ready:
         batches = tf.data.Dataset.from_tensors(batch).repeat()
         trainer = Trainer(task, model, strategy, optimizer)
         # As `train` does, with one iterator for all rounds: to end one takes a second.
-        iterator = iter(trainer.distribute(batches))
+        iterator = iter(distribute(trainer.strategy, lambda share: batches))
 
         def step() -> None:
             trainer._train_steps(iterator, tf.constant(1))["loss"].numpy()

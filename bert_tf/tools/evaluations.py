@@ -29,6 +29,7 @@ class Evaluations:
       metric: What has to be best, by its name in `eval_results.txt`; None if nothing.
       patience: After how many evaluations without a better one to give up; 0 for
         never.
+      writes: Whether this process writes the file, and saves.
 
     Raises:
       ConfigError: The file is damaged.
@@ -41,11 +42,13 @@ class Evaluations:
         save: Callable[[int], None],
         metric: str | None = None,
         patience: int = 0,
+        writes: bool = True,
     ):
         self._folder = folder
         self._save = save
         self._metric = metric
         self._patience = patience
+        self._writes = writes
         self._path = folder.file("evaluations.json")
         found = read_evaluations(self._path)
         self._metrics = {n: metrics for n, metrics in found.items() if n <= step}
@@ -115,6 +118,8 @@ class Evaluations:
         self._metrics[step] = {name: float(x) for name, x in metrics.items()}
         if self._metric is not None:
             self._values[step] = self._metrics[step][self._metric]
+        if not self._writes:
+            return
         if self.best_step == step:
             self._save(step)
             logging.info("best so far: %s", self)

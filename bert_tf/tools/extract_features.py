@@ -128,6 +128,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         layers = _layers(values)
         devices = DeviceConfig.from_flags(values)
         devices.check_devices()
+        if devices.cluster:
+            raise ConfigError(
+                "Expected one host, got several in --workers or TF_CONFIG; give each "
+                "host a part of the lines and --distribution_strategy=one_device."
+            )
         check_files(values, *_FILES)
         _check_output(values)
         if values.use_one_hot_embeddings:

@@ -13,6 +13,7 @@ from absl import logging
 from bert_tf.checkpoint import find_checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.data.input_pipeline import (
+    Share,
     check_length_buckets,
     evaluation_batches,
     training_batches,
@@ -39,6 +40,7 @@ from bert_tf.tools.result_files import (
 from bert_tf.tools.run_folder import RunFolder, read_labels, read_note
 from bert_tf.tools.training_run import epoch_ends
 from bert_tf.training import memory
+from bert_tf.training.distribution import Batches
 from bert_tf.training.reporting import row_bar
 
 
@@ -202,8 +204,7 @@ class FineTuningRun(ModelRun):
             evaluates="eval" in examples,
         )
 
-    def run(self) -> None:
-        """Does what the flags ask for, in the order of the release."""
+    def _run(self) -> None:
         config = self.config
         tf.io.gfile.makedirs(config.output_dir)
         if "eval" in self.examples:
@@ -212,12 +213,13 @@ class FineTuningRun(ModelRun):
             return
         if config.do_eval:
             results = self.evaluate()
-            write_evaluation(
-                self.folder.path, self.task, self._validated_outcome, results
-            )
+            if self.workers.is_chief:
+                write_evaluation(
+                    self.folder.path, self.task, self._validated_outcome, results
+                )
         if config.do_predict:
             self._predict()
-        if config.export_dir:
+        if config.export_dir and self.workers.is_chief:
             version = export(self.task, self.model, config.export_dir)
             logging.info("exported a SavedModel to %s", version)
 
@@ -294,8 +296,10 @@ class FineTuningRun(ModelRun):
 
     def _write_records(self, name: str, batch_size: int) -> None:
         path = self.folder.file(f"{name}.tf_record")
-        features = self.task.features(self.examples[name])
-        write_records(path, features, self.task.feature_spec)
+        if self.workers.is_chief:
+            features = self.task.features(self.examples[name])
+            write_records(path, features, self.task.feature_spec)
+        self.workers.wait()
         size = self._size(name)
         logging.info("%s: %s in batches of %d, %s", name, size, batch_size, path)
 
@@ -308,16 +312,17 @@ class FineTuningRun(ModelRun):
             self.note, config.bert_config_file, config.vocab_file, self.task.labels
         )
 
-    def _training_batches(self) -> tf.data.Dataset:
+    def _training_batches(self) -> Batches:
         config = self.config
         self._write_records("train", config.train_batch_size)
-        return training_batches(
+        return lambda share: training_batches(
             self.folder.file("train.tf_record"),
             self.task.feature_spec,
             batch_size=config.train_batch_size,
             random_seed=config.random_seed,
             start_step=self.step,
             length_buckets=self.length_buckets,
+            share=share,
         )
 
     def _workload(self) -> memory.Workload:
@@ -343,13 +348,18 @@ class FineTuningRun(ModelRun):
 
         `check` is called after each batch.
         """
-        batches = evaluation_batches(
-            self.folder.file(f"{name}.tf_record"),
-            self.task.feature_spec,
-            batch_size=batch_size,
-            length_buckets=self.length_buckets,
-        )
-        with row_bar(name, self.num_rows[name]) as bar:
+
+        def batches(share: Share) -> tf.data.Dataset:
+            return evaluation_batches(
+                self.folder.file(f"{name}.tf_record"),
+                self.task.feature_spec,
+                batch_size=batch_size,
+                length_buckets=self.length_buckets,
+                share=share,
+            )
+
+        shown = self.workers.is_chief
+        with row_bar(name, self.num_rows[name], shown=shown) as bar:
 
             def on_progress(count: int) -> None:
                 bar.update(count)
@@ -365,6 +375,8 @@ class FineTuningRun(ModelRun):
         else:
             self._write_records("predict", batch_size)
             outcome = self._outcome("predict", batch_size)
+        if not self.workers.is_chief:
+            return
         write_predictions(self.folder.path, self.task, examples, outcome)
         if self.task.labelled(examples):
             try:

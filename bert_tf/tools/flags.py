@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError
+from bert_tf.training.cluster import Cluster, find_cluster
 
 _TPU_ONLY = (
     "tpu_name",
@@ -23,7 +24,8 @@ _TPU_ONLY = (
 )
 MAX_SEQ_LENGTH = 128
 ITERATIONS_PER_LOOP = 1000
-STRATEGIES = ("auto", "one_device", "mirrored", "tpu")
+_SEVERAL_HOSTS = ("auto", "multi_worker_mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
 REDUCTIONS = ("replica", "global")
 PRECISIONS = ("float32", "bfloat16", "float16")
 # The least that a flag may be, where that is not 1 for a whole number.
@@ -32,6 +34,7 @@ _LEAST = {
     "num_warmup_steps": 0,
     "max_eval_steps": 0,
     "random_seed": 0,
+    "worker_index": 0,
     "keep_checkpoint_max": 0,
     "eval_steps": 0,
     "early_stopping_patience": 0,
@@ -44,6 +47,9 @@ class DeviceConfig:
     """Where to run. The fields are the flags of the same names."""
 
     distribution_strategy: str = "auto"
+    workers: str | None = None
+    worker_index: int | None = None
+    worker_timeout_secs: int = 300
     use_tpu: bool = False
     tpu_name: str | None = None
     tpu_zone: str | None = None
@@ -75,8 +81,33 @@ class DeviceConfig:
         """What `create_strategy` takes."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(DeviceConfig)}
 
+    @property
+    def cluster(self) -> Cluster | None:
+        """The workers to train with, of several hosts; None if this one is alone."""
+        if self.on_tpu or self.distribution_strategy not in _SEVERAL_HOSTS:
+            return None
+        cluster = find_cluster(self.workers, self.worker_index)
+        return cluster if cluster and len(cluster.addresses) > 1 else None
+
     def check_devices(self) -> None:
         """Raises a ConfigError if two devices are asked for; warns of what is moot."""
+        several = self.distribution_strategy in _SEVERAL_HOSTS and not self.on_tpu
+        if (self.workers or self.worker_index is not None) and not several:
+            raise ConfigError(
+                "Expected --distribution_strategy=multi_worker_mirrored (or auto) "
+                f"beside --workers, got {'a TPU' if self.on_tpu else ''}"
+                f"{'' if self.on_tpu else self.distribution_strategy}; drop one of the "
+                "two."
+            )
+        if (
+            self.cluster is None
+            and self.distribution_strategy == "multi_worker_mirrored"
+        ):
+            raise ConfigError(
+                "Expected several workers for --distribution_strategy="
+                "multi_worker_mirrored, got none; name all of them with --workers and "
+                "--worker_index, or in the environment's TF_CONFIG."
+            )
         if self.use_tpu and self.distribution_strategy not in ("auto", "tpu"):
             raise ConfigError(
                 f"Expected --distribution_strategy=tpu (or auto) beside --use_tpu, got "
@@ -387,8 +418,31 @@ def define_device_flags(values: flags.FlagValues) -> None:
         "distribution_strategy",
         "auto",
         STRATEGIES,
-        "one_device, mirrored (all GPUs of this host), tpu, or auto: what is there.",
+        "one_device, mirrored (all GPUs of this host), multi_worker_mirrored (those of "
+        "several hosts), tpu, or auto: what is there.",
         flag_values=values,
+    )
+    string(
+        values,
+        "workers",
+        None,
+        "host:port of each host to train with, with commas between, the same list on "
+        "all; the first one writes. Unset: those of the environment's TF_CONFIG, if "
+        "any.",
+    )
+    integer(
+        values,
+        "worker_index",
+        None,
+        "Which of --workers this is, from 0.",
+        at_least=0,
+    )
+    integer(
+        values,
+        "worker_timeout_secs",
+        300,
+        "How long to wait for the other workers at the start.",
+        at_least=1,
     )
     boolean(values, "use_tpu", False, "Run on a TPU.")
     string(

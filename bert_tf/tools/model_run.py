@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,15 +19,17 @@ from bert_tf.optimization import create_optimizer
 from bert_tf.tasks.task import Task
 from bert_tf.tools.evaluations import find_best
 from bert_tf.tools.flags import TrainingConfig
-from bert_tf.tools.run_folder import RunFolder
+from bert_tf.tools.run_folder import RunFolder, read_note
 from bert_tf.tools.training_run import TrainingRun
 from bert_tf.training import memory
-from bert_tf.training.distribution import create_strategy, make_repeatable
-from bert_tf.training.trainer import (
-    Trainer,
+from bert_tf.training.distribution import (
+    Batches,
+    Workers,
     check_batch_size,
-    check_micro_batch_size,
+    create_strategy,
+    make_repeatable,
 )
+from bert_tf.training.trainer import Trainer, check_micro_batch_size
 
 _ADDRESSES = ("master", "tpu_name")  # no files, though they look like paths
 
@@ -40,6 +43,8 @@ def start_devices(config: TrainingConfig) -> tf.distribute.Strategy:
     make_repeatable()
     # To connect to others makes what was computed before unusable.
     strategy = create_strategy(**config.devices)
+    if not Workers(strategy).is_chief:
+        logging.set_verbosity(logging.WARNING)  # the first one speaks for all
     _check_filesystems(config)
     return strategy
 
@@ -130,6 +135,7 @@ class ModelRun(abc.ABC):
             )
         keras.utils.set_random_seed(config.random_seed)
         self.strategy = strategy
+        self.workers = Workers(strategy)
         for flag, size in batch_sizes.items():
             check_batch_size(size, self.strategy, f"--{flag}")
         if config.micro_batch_size and schedule:
@@ -137,6 +143,7 @@ class ModelRun(abc.ABC):
         # An accelerator holds nothing of the program.
         accelerated = config.on_tpu or tf.config.list_logical_devices("GPU")
         self._held = None if accelerated else held_by_process()
+        self._check_workers()
         with self.strategy.scope():
             self.model = task.create_model(
                 dtype=POLICIES[config.precision], recompute=config.recompute
@@ -145,6 +152,9 @@ class ModelRun(abc.ABC):
             if schedule is not None:
                 self.optimizer = self._create_optimizer(schedule)
             self.step = self._restore()
+        self.workers.check_same(
+            str(self.step), f"a checkpoint of one step in --output_dir={folder.path}"
+        )
         self.trainer = Trainer(
             task,
             self.model,
@@ -169,12 +179,16 @@ class ModelRun(abc.ABC):
     # What a kind of run adds.
 
     @abc.abstractmethod
+    def _run(self) -> None:
+        """Does what the flags ask for, in the order of the release."""
+
+    @abc.abstractmethod
     def _describe(self, folder: RunFolder) -> None:
         """Puts into a folder what its checkpoints need beside them."""
 
     @abc.abstractmethod
-    def _training_batches(self) -> tf.data.Dataset:
-        """Returns the batches from `step` on."""
+    def _training_batches(self) -> Batches:
+        """Returns what makes the batches from `step` on."""
 
     @abc.abstractmethod
     def _workload(self) -> memory.Workload:
@@ -203,6 +217,20 @@ class ModelRun(abc.ABC):
             )
         return 0
 
+    def run(self) -> None:
+        """Does what the flags ask for.
+
+        Raises:
+          ConfigError: Another worker is gone.
+        """
+        with self.workers.explained(
+            "start all workers again with the same command, which goes on from the "
+            f"newest checkpoint in {self.folder.path}"
+        ):
+            self._run()
+            # One that left would be missed by the first, which may still be writing.
+            self.workers.wait()
+
     # What it can use.
 
     @property
@@ -216,7 +244,7 @@ class ModelRun(abc.ABC):
         if training is None:
             return True
         if not training.is_over():
-            self._describe(self.folder)
+            self._write_description()
             batches = self._training_batches()
             work = self._workload()
             line, fits = memory.report(work, self._held)
@@ -226,6 +254,7 @@ class ModelRun(abc.ABC):
                     return False
         self.step = training.step
         if config.best_metric and training.evaluations is not None:
+            self.workers.wait()  # until it is written
             best = training.evaluations.best_checkpoint
             checkpoint.load_checkpoint(self.model, best)
             self.step = checkpoint.CheckpointReader(best).step() or 0
@@ -244,6 +273,28 @@ class ModelRun(abc.ABC):
         if step not in self._validated:
             self._validated = {step: self._evaluate(check)}
         return self._validated[step]
+
+    # Several workers.
+
+    def _check_workers(self) -> None:
+        """Raises a ConfigError if the workers were not asked for the same."""
+        flags = dataclasses.asdict(self.config)
+        del flags["worker_index"]
+        text = json.dumps([flags, self.note], sort_keys=True)
+        self.workers.check_same(text, "the same flags and files")
+
+    def _write_description(self) -> None:
+        """Has the first worker make the folder a complete one, for all to see."""
+        if self.workers.is_chief:
+            self._describe(self.folder)
+        self.workers.wait()
+        found = read_note(self.folder.path)
+        if found != json.loads(json.dumps(self.note)):
+            raise ConfigError(
+                f"Expected an --output_dir that all workers share, found nothing that "
+                f"the first one wrote in {self.folder.path} of worker "
+                f"{self.workers.index}; name a folder on a shared disk or in a bucket."
+            )
 
     # Weights.
 

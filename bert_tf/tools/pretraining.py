@@ -9,6 +9,7 @@ from absl import logging
 from bert_tf import checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.data.dynamic_masking import DynamicMasking
+from bert_tf.data.input_pipeline import Share
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import sha256
@@ -25,6 +26,7 @@ from bert_tf.tools.pretraining_records import CheckedRecords
 from bert_tf.tools.result_files import write_results
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.training import memory
+from bert_tf.training.distribution import Batches
 from bert_tf.training.reporting import row_bar
 
 
@@ -92,8 +94,7 @@ class PretrainingRun(ModelRun):
             evaluates=bool(config.do_eval and config.eval_steps),
         )
 
-    def run(self) -> None:
-        """Does what the flags ask for, in the order of the release."""
+    def _run(self) -> None:
         config = self.config
         tf.io.gfile.makedirs(config.output_dir)
         if config.do_train:
@@ -102,7 +103,9 @@ class PretrainingRun(ModelRun):
             if not over:
                 return
         if config.do_eval:
-            write_results(self.folder.path, self.evaluate())
+            results = self.evaluate()
+            if self.workers.is_chief:
+                write_results(self.folder.path, results)
 
     # Before anything is written.
 
@@ -232,9 +235,9 @@ class PretrainingRun(ModelRun):
             num_predictions=self.config.max_predictions_per_seq,
         )
 
-    def _training_batches(self) -> tf.data.Dataset:
+    def _training_batches(self) -> Batches:
         records = self._records["train"]
-        return training_batches(
+        return lambda share: training_batches(
             records.index,
             records.spec,
             batch_size=self.config.train_batch_size,
@@ -242,22 +245,29 @@ class PretrainingRun(ModelRun):
             random_seed=self.config.random_seed,
             start_step=self.step,
             masking=self._masking,
+            share=share,
         )
 
     def _evaluate(self, check: Callable[[], None]) -> dict[str, Any]:
         config, records = self.config, self._records["eval"]
-        batches = evaluation_batches(
-            records.index,
-            records.spec,
-            batch_size=config.eval_batch_size,
-            max_steps=config.max_eval_steps,
-            vocab_size=self.bert_config.vocab_size,
-            random_seed=config.random_seed,
-            # The records' own masks, where they have some: those of other models.
-            masking=None if records.masked else self._masking,
-        )
+
+        def batches(share: Share) -> tf.data.Dataset:
+            return evaluation_batches(
+                records.index,
+                records.spec,
+                batch_size=config.eval_batch_size,
+                max_steps=config.max_eval_steps,
+                vocab_size=self.bert_config.vocab_size,
+                random_seed=config.random_seed,
+                # The records' own masks, where they have some: those of other models.
+                masking=None if records.masked else self._masking,
+                share=share,
+            )
+
         total = config.max_eval_steps * config.eval_batch_size
-        with row_bar("eval", total or records.index.num_records, self.task.unit) as bar:
+        total = total or records.index.num_records
+        shown = self.workers.is_chief
+        with row_bar("eval", total, self.task.unit, shown) as bar:
 
             def on_progress(count: int) -> None:
                 bar.update(count)

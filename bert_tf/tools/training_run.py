@@ -12,6 +12,7 @@ from bert_tf.tools.evaluations import Evaluations, best_folder, best_prefix
 from bert_tf.tools.flags import ITERATIONS_PER_LOOP, TrainingConfig
 from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.termination import Termination
+from bert_tf.training.distribution import Batches
 from bert_tf.training.reporting import TrainingReporter
 from bert_tf.training.trainer import Action, Trainer
 
@@ -72,6 +73,7 @@ class TrainingRun:
                 self._save_best,
                 config.best_metric,
                 config.early_stopping_patience,
+                writes=trainer.workers.is_chief,
             )
 
     def is_over(self) -> bool:
@@ -88,7 +90,7 @@ class TrainingRun:
         )
         return True
 
-    def run(self, batches: tf.data.Dataset) -> bool:
+    def run(self, batches: Batches) -> bool:
         """Trains on `batches`, the first being that of `step`.
 
         Returns:
@@ -104,6 +106,7 @@ class TrainingRun:
             self._trainer.task.unit,
             self._trainer.task.row_length,
             self._trainer.task.metric_names,
+            shown=self._trainer.workers.is_chief,
         )
         actions = [
             # First: a run that is continued goes on behind its checkpoint.
@@ -131,7 +134,7 @@ class TrainingRun:
             self.step = self._trainer.step
             if self.step != self._saved_step:
                 self._save(self.step)
-        if self._termination.requested:
+        if self._is_to_end():
             prefix = self._folder.file(f"model.ckpt-{self.step}")
             saved = tf.io.gfile.exists(prefix + ".index")
             logging.info(
@@ -146,6 +149,10 @@ class TrainingRun:
             self._log_early_end()
         return True
 
+    def _is_to_end(self) -> bool:
+        """Returns whether SIGTERM came, to any worker; all are to ask together."""
+        return bool(self._trainer.workers.largest(self._termination.requested))
+
     def _missed_evaluation(self) -> bool:
         """Returns whether SIGTERM came while this step was evaluated."""
         if self.evaluations is None or self.step not in self._evaluated:
@@ -158,7 +165,7 @@ class TrainingRun:
 
     def _evaluate(self, step: int) -> None:
         def check_termination() -> None:
-            if self._termination.requested:
+            if self._is_to_end():
                 raise _Terminated
 
         assert self._validate is not None and self.evaluations is not None
@@ -167,12 +174,14 @@ class TrainingRun:
         self.evaluations.add(step, metrics)
 
     def _save(self, step: int) -> None:
+        self._saved_step = step
+        if not self._trainer.workers.is_chief:
+            return
         checkpoint.save_checkpoint(
             self._trainer.model,
             self._folder.file(f"model.ckpt-{step}"),
             self._trainer.optimizer,
         )
-        self._saved_step = step
         if self._config.keep_checkpoint_max:
             checkpoint.keep_newest(self._folder.path, self._config.keep_checkpoint_max)
         if self._config.best_metric:

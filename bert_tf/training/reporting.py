@@ -36,6 +36,7 @@ class TrainingReporter:
       unit: What rows are called.
       row_length: Pieces of each row, padding included, where all have as many.
       metric_names: Those of an evaluation's metrics that are printed; None for all.
+      shown: Whether there is a bar, and event files: of one of several workers only.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class TrainingReporter:
         unit: str = "examples",
         row_length: int | None = None,
         metric_names: Collection[str] | None = None,
+        shown: bool = True,
     ):
         self._epoch_ends = epoch_ends
         self._batch_size = batch_size
@@ -55,9 +57,12 @@ class TrainingReporter:
         self._unit = unit
         self._row_length = row_length
         self._metric_names = metric_names
-        self._writer = tf.summary.create_file_writer(output_dir)
-        self._eval_writer = tf.summary.create_file_writer(
-            os.path.join(output_dir, "eval")
+        self._shown = shown
+        self._writer, self._eval_writer = (
+            tf.summary.create_file_writer(path)
+            if shown
+            else tf.summary.create_noop_writer()
+            for path in (output_dir, os.path.join(output_dir, "eval"))
         )
         self._step = first_step
         self._first_step = first_step
@@ -78,7 +83,7 @@ class TrainingReporter:
             initial=self._step - start,
             desc=self._name_of_epoch() or "training",
             unit="step",
-            disable=not sys.stderr.isatty(),
+            disable=not (self._shown and sys.stderr.isatty()),
             dynamic_ncols=True,
         )
 

@@ -4,7 +4,7 @@ import bisect
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from bert_tf.errors import ConfigError
 from bert_tf.modeling.kernels import dropout_seed
 from bert_tf.optimization import Gradients, clip_and_reduce
 from bert_tf.tasks.task import Task
+from bert_tf.training.distribution import Batches, Workers, distribute
 
 # Seconds that a call of the device takes where nobody said how many steps: short
 # enough for a live progress bar.
@@ -32,18 +33,6 @@ class Action:
 
     steps: Collection[int]
     run: Callable[[int], None]
-
-
-def check_batch_size(
-    batch_size: int, strategy: tf.distribute.Strategy, name: str
-) -> None:
-    """Raises a ConfigError if a batch has no equal parts for all devices."""
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise ConfigError(
-            f"Expected {name} that {replicas} devices can share equally, got "
-            f"{batch_size}; choose a multiple of {replicas}."
-        )
 
 
 def check_micro_batch_size(micro_batch_size: int, rows: int) -> None:
@@ -88,6 +77,7 @@ class Trainer:
         self.task = task
         self.model = model
         self.strategy = strategy
+        self.workers = Workers(strategy)
         self.optimizer = optimizer
         self.random_seed = random_seed
         self.micro_batch_size = micro_batch_size
@@ -98,19 +88,9 @@ class Trainer:
         """How many steps have been taken."""
         return int(self.optimizer.iterations.numpy())
 
-    def distribute(self, batches: tf.data.Dataset) -> Iterable[Any]:
-        """Returns a dataset of global batches, split over the replicas.
-
-        Raises:
-          ConfigError: A batch has no equal parts for all replicas.
-        """
-        batch_size = tf.nest.flatten(batches.element_spec)[0].shape[0]
-        check_batch_size(batch_size, self.strategy, "a batch size")
-        return self.strategy.experimental_distribute_dataset(batches)
-
     def train(
         self,
-        batches: tf.data.Dataset,
+        batches: Batches,
         *,
         num_train_steps: int,
         on_progress: Callable[[int, dict[str, np.ndarray]], None],
@@ -121,7 +101,7 @@ class Trainer:
         """Trains from the optimizer's step to `num_train_steps`.
 
         Args:
-          batches: Global batches; the first is that of the optimizer's step.
+          batches: Makes batches; the first is that of the optimizer's step.
           num_train_steps: The step to end at.
           on_progress: Called after each call of the device with the step reached and,
             for each of the steps taken, `[count]`, the `loss`, the `gradient_norm`
@@ -129,7 +109,8 @@ class Trainer:
           steps_per_call: Steps that the device takes before the host looks again;
             fewer when an action is due earlier. None for about half a second's.
           actions: Run in their order, after `on_progress`.
-          should_stop: Asked before each call; ends the training early.
+          should_stop: Asked before each call; ends the training early, of all workers
+            if it is so for one.
 
         Returns:
           The step reached.
@@ -138,11 +119,11 @@ class Trainer:
           ConfigError: The loss or a gradient is not finite; no action has seen that
             step.
         """
-        iterator = iter(self.distribute(batches))
+        iterator = iter(distribute(self.strategy, batches))
         stops = sorted({num_train_steps}.union(*(action.steps for action in actions)))
         step, first_step, last_loss = self.step, self.step, None
         at_once = steps_per_call or 1
-        while step < num_train_steps and not should_stop():
+        while step < num_train_steps and not self.workers.largest(should_stop()):
             next_stop = stops[bisect.bisect_right(stops, step)]
             count = min(at_once, next_stop - step)
             start = time.monotonic()
@@ -150,7 +131,7 @@ class Trainer:
             scalars = {name: values.numpy() for name, values in results.items()}
             if steps_per_call is None and step > first_step:  # the first call traces
                 pace = (time.monotonic() - start) / count
-                at_once = max(1, int(_CALL_SECONDS / pace))
+                at_once = self.workers.largest(max(1, int(_CALL_SECONDS / pace)))
             self._check_finite(step, scalars, last_loss)
             last_loss = scalars["loss"][-1]
             step += count
@@ -319,25 +300,23 @@ class Trainer:
 
     def predict(
         self,
-        batches: tf.data.Dataset,
+        batches: Batches,
         on_progress: Callable[[int], None] = lambda count: None,
     ) -> dict[str, np.ndarray]:
         """Runs the model over `batches` without dropout.
 
         Args:
-          batches: Global batches of one size, with `is_real_example`.
+          batches: Makes batches of one size, with `is_real_example`.
           on_progress: Called after each batch with its number of real rows.
 
         Returns:
           The task's `per_example` of all real rows, `[n, ...]`: in the order of `row`,
-          where batches have that feature, or else as they came.
+          where batches have that feature, or else as they came. All workers get all.
         """
         parts: list[dict[str, np.ndarray]] = []
-        for batch in self.distribute(batches):
+        for batch in distribute(self.strategy, batches):
             rows = {
-                name: np.concatenate(
-                    [x.numpy() for x in self.strategy.experimental_local_results(value)]
-                )
+                name: self.workers.gather(value)
                 for name, value in self._predict_step(batch).items()
             }
             real = rows.pop("is_real_example") == 1

@@ -12,6 +12,7 @@ import tensorflow as tf
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
 from bert_tf.data.record_index import index_files
 from bert_tf.data.records import unmasked_features
+from bert_tf.training.distribution import distribute
 
 
 def main(settings_file: str) -> None:
@@ -26,7 +27,7 @@ def main(settings_file: str) -> None:
 
     def read(batches: tf.data.Dataset) -> list[list[list[int]]]:
         found = []
-        for batch in strategy.experimental_distribute_dataset(batches):
+        for batch in distribute(strategy, lambda share: batches):
             parts = strategy.experimental_local_results(batch["segment_ids"])
             rows.update(len(part) for part in parts)
             found.append([row for part in parts for row in part.numpy().tolist()])

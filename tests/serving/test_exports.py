@@ -307,7 +307,9 @@ def predicted(case: Case, model: keras.Model, folder: Path) -> dict[str, np.ndar
     records = str(folder / "records")
     write_records(records, task.features(case.examples), task.feature_spec)
     trainer = Trainer(task, model, create_strategy("one_device"))
-    rows = trainer.predict(evaluation_batches(records, task.feature_spec, batch_size=8))
+    rows = trainer.predict(
+        lambda share: evaluation_batches(records, task.feature_spec, batch_size=8)
+    )
     return case.expected(task.join(case.examples, rows))
 
 

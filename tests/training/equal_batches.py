@@ -17,7 +17,11 @@ from bert_tf.naming import by_google_name
 from bert_tf.optimization import clip_and_reduce
 from bert_tf.tasks.classification import ClassificationTask
 from bert_tf.tasks.pretraining import PretrainingTask
-from bert_tf.training.distribution import create_strategy, make_repeatable
+from bert_tf.training.distribution import (
+    create_strategy,
+    distribute,
+    make_repeatable,
+)
 from bert_tf.training.trainer import Trainer
 
 TESTDATA = Path(__file__).resolve().parents[1] / "testdata"
@@ -37,6 +41,8 @@ WAYS = {
     "two devices": ("mirrored", {}),
     "two devices, in parts": ("mirrored", {"micro_batch_size": 1}),
 }
+# Of `two_workers`, which make their strategy themselves.
+WORKERS = {"two workers, global": ("", {"reduction": "global"})}
 # These compute what the first does.
 EQUAL = {"whole": list(WAYS)[1:5], "two devices": ["two devices, in parts"]}
 
@@ -67,10 +73,10 @@ def classification() -> tuple[ClassificationTask, str, dict[str, np.ndarray]]:
 strategy_of = functools.cache(create_strategy)
 
 
-def make_trainer(way, task, init_checkpoint, **schedule):
-    name, options = WAYS[way]
+def make_trainer(way, task, init_checkpoint, strategy=None, **schedule):
+    name, options = (WAYS | WORKERS)[way]
     options = dict(options)
-    strategy = strategy_of(name)
+    strategy = strategy or strategy_of(name)
     with strategy.scope():
         model = task.create_model(recompute=options.pop("recompute", False))
         if hasattr(model, "dropout"):
@@ -83,27 +89,32 @@ def make_trainer(way, task, init_checkpoint, **schedule):
     return Trainer(task, model, strategy, optimizer, **options)
 
 
-def trained(way: str) -> tuple[dict[str, np.ndarray], list[dict[str, float]]]:
+def trained(
+    way: str, strategy: tf.distribute.Strategy | None = None
+) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]], Trainer]:
     """Returns weights and slots after the golden steps, and each step's scalars."""
     task, init_checkpoint, rows = pretraining()
-    trainer = make_trainer(way, task, init_checkpoint)
+    trainer = make_trainer(way, task, init_checkpoint, strategy)
     seen = []
     data = tf.data.Dataset.from_tensor_slices(rows)
+    data = data.batch(BATCH_SIZE, drop_remainder=True)
     trainer.train(
-        data.batch(BATCH_SIZE, drop_remainder=True),
+        lambda share: data.map(
+            lambda batch: {n: share.of(x, BATCH_SIZE) for n, x in batch.items()}
+        ),
         num_train_steps=STEPS,
         steps_per_call=1,
         on_progress=lambda step, scalars: seen.append(scalars),
     )
     variables = by_google_name(trainer.model.variables) | trainer.optimizer.slots()
-    return {name: v.numpy() for name, v in variables.items()}, seen
+    return {name: v.numpy() for name, v in variables.items()}, seen, trainer
 
 
 def gradients(way: str, task, init_checkpoint, rows) -> tuple[list, float]:
     """Returns what reaches the update at the first step, and the norm."""
     trainer = make_trainer(way, task, init_checkpoint)
     data = tf.data.Dataset.from_tensor_slices(rows).batch(BATCH_SIZE)
-    batch = next(iter(trainer.distribute(data.map(static))))
+    batch = next(iter(distribute(trainer.strategy, lambda share: data.map(static))))
 
     @tf.function
     def step(batch):
@@ -133,7 +144,7 @@ def main() -> None:
         cpu, [tf.config.LogicalDeviceConfiguration()] * 2
     )
     make_repeatable()
-    results = {way: trained(way) for way in WAYS}
+    results = {way: trained(way)[:2] for way in WAYS}
     # Whose embeddings' gradient is slices alone; the steps above are of a tied table.
     found = {way: gradients(way, *classification()) for way in WAYS}
     figures = {}

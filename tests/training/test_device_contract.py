@@ -7,6 +7,7 @@ import tensorflow as tf
 from bert_tf.data.input_pipeline import evaluation_batches, training_batches
 from bert_tf.data.records import classification_features, write_records
 from bert_tf.tools.run_classifier import main
+from bert_tf.training.distribution import distribute
 from tests.programs import run
 from tests.small_task import as_arguments, write_small_task
 from tests.training.test_trainer import batches, make_trainer
@@ -60,7 +61,7 @@ def library_types(function) -> set[tf.DType]:
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_no_string_is_in_a_training_step(options):
     trainer = make_trainer(4, **options)
-    batch = next(iter(trainer.distribute(batches())))
+    batch = next(iter(distribute(trainer.strategy, lambda share: batches())))
     assert {x.dtype for x in batch.values()} == {tf.int32}
     step = tf.function(lambda b: trainer.strategy.run(trainer._replica_step, (b,)))
     types = library_types(step.get_concrete_function(batch))
@@ -71,7 +72,7 @@ def test_no_string_is_in_a_training_step(options):
 def test_no_string_is_in_an_evaluation_step(record_file):
     trainer = make_trainer(1)
     data = evaluation_batches(record_file, classification_features(8), batch_size=8)
-    batch = next(iter(trainer.distribute(data)))
+    batch = next(iter(distribute(trainer.strategy, lambda share: data)))
     assert {x.dtype for x in batch.values()} == {tf.int32}
     types = library_types(trainer._predict_step.get_concrete_function(batch))
     assert tf.float32 in types
@@ -89,7 +90,7 @@ def test_xla_compiles_the_whole_step(name):
     """With static shapes: forward, backward, clipping, and the update."""
     # Dropout draws other numbers under XLA.
     plain, compiled = (make_trainer(4, dropout=0.0, **OPTIONS[name]) for _ in range(2))
-    batch = next(iter(plain.distribute(batches())))
+    batch = next(iter(distribute(plain.strategy, lambda share: batches())))
     for trainer, with_xla in ((plain, False), (compiled, True)):
         one = tf.function(trainer._replica_step, jit_compile=with_xla)
         step = tf.function(lambda b, t=trainer, f=one: t.strategy.run(f, (b,)))
@@ -113,7 +114,7 @@ def test_one_trace_over_epochs_with_a_ragged_end(record_file, buckets):
     assert {x.shape[0] for x in data.element_spec.values()} == {4}
     taken = []
     trainer.train(
-        data,
+        lambda share: data,
         num_train_steps=17,  # three epochs
         steps_per_call=5,
         on_progress=lambda step, scalars: taken.append(step),
@@ -126,13 +127,13 @@ def test_one_trace_of_evaluation_per_length(record_file):
     spec, trainer = classification_features(8), make_trainer(1)
     for _ in range(2):
         data = evaluation_batches(record_file, spec, batch_size=8)
-        assert len(trainer.predict(data)["label_ids"]) == 23
+        assert len(trainer.predict(lambda share, data=data: data)["label_ids"]) == 23
     assert trainer._predict_step.experimental_get_tracing_count() == 1
     for _ in range(2):
         data = evaluation_batches(
             record_file, spec, batch_size=8, length_buckets=(3, 5)
         )
-        assert len(trainer.predict(data)["label_ids"]) == 23
+        assert len(trainer.predict(lambda share, data=data: data)["label_ids"]) == 23
     assert trainer._predict_step.experimental_get_tracing_count() <= 1 + 3
 
 
@@ -143,6 +144,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 devices = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, devices)
 from bert_tf.tools.run_classifier import main
+from bert_tf.training.distribution import distribute
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -10,7 +10,7 @@ from bert_tf import BertConfig, ConfigError, create_optimizer
 from bert_tf.data.input_pipeline import evaluation_batches
 from bert_tf.data.records import classification_features, write_records
 from bert_tf.tasks.classification import ClassificationTask
-from bert_tf.training.distribution import create_strategy
+from bert_tf.training.distribution import create_strategy, distribute
 from bert_tf.training.trainer import Action, Trainer
 
 CONFIG = BertConfig(
@@ -56,7 +56,7 @@ def batches() -> tf.data.Dataset:
 def train(trainer: Trainer, steps: int, steps_per_call: int, actions=()):
     progress = []
     trainer.train(
-        batches(),
+        lambda share: batches(),
         num_train_steps=steps,
         steps_per_call=steps_per_call,
         on_progress=lambda step, scalars: progress.append(
@@ -103,7 +103,9 @@ def test_predictions_come_in_the_order_of_the_file(tmp_path):
     trainer = make_trainer(1)
     expected, bucketed = (
         trainer.predict(
-            evaluation_batches(path, spec, batch_size=5, length_buckets=buckets)
+            lambda share, buckets=buckets: evaluation_batches(
+                path, spec, batch_size=5, length_buckets=buckets
+            )
         )
         for buckets in ((), (3, 5))
     )
@@ -130,11 +132,11 @@ def test_a_loss_that_is_not_finite_stops_before_any_action():
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
-    trainer = make_trainer(1)
-
     class ThreeDevices:
         num_replicas_in_sync = 3
 
-    trainer.strategy = ThreeDevices()
+        def distribute_datasets_from_function(self, make):
+            return make(tf.distribute.InputContext(1, 0, 3))
+
     with pytest.raises(ConfigError, match="multiple of 3"):
-        trainer.distribute(batches())
+        distribute(ThreeDevices(), lambda share: batches())

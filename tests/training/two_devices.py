@@ -22,7 +22,7 @@ from bert_tf.modeling.kernels import dropout_seed  # noqa: E402
 from bert_tf.optimization import AdamWeightDecay  # noqa: E402
 from bert_tf.serving.features import FeatureExtractor  # noqa: E402
 from bert_tf.tasks.classification import ClassificationTask  # noqa: E402
-from bert_tf.training.distribution import create_strategy  # noqa: E402
+from bert_tf.training.distribution import create_strategy, distribute  # noqa: E402
 from bert_tf.training.trainer import Trainer  # noqa: E402
 
 TESTDATA = Path(__file__).resolve().parents[1] / "testdata"
@@ -62,7 +62,7 @@ def train_one_step(trainer, rows):
     data = tf.data.Dataset.from_tensors(rows)
     seen = {}
     trainer.train(
-        data,
+        lambda share: data,
         num_train_steps=1,
         steps_per_call=1,
         on_progress=lambda step, scalars: seen.update(scalars),
@@ -141,7 +141,9 @@ def replicas_differ() -> float:
     """Returns how far gradients of two equal halves differ, by dropout alone."""
     rows = {k: np.concatenate([v[:4], v[:4]]) for k, v in batch().items()}
     trainer = make_trainer(create_strategy("mirrored"), AdamWeightDecay)
-    data = trainer.distribute(tf.data.Dataset.from_tensors(rows))
+    data = distribute(
+        trainer.strategy, lambda share: tf.data.Dataset.from_tensors(rows)
+    )
 
     @tf.function
     def gradient(part):
@@ -161,7 +163,7 @@ def evaluation_error() -> float:
     for name in ("mirrored", "one_device"):
         trainer = make_trainer(create_strategy(name), AdamWeightDecay)
         data = tf.data.Dataset.from_tensor_slices(rows).batch(8, drop_remainder=True)
-        predicted = trainer.predict(data)
+        predicted = trainer.predict(lambda share, data=data: data)
         assert len(predicted["logits"]) == 23, len(predicted["logits"])
         results.append((predicted, trainer.task.metrics(predicted, 8)))
     (one, one_metrics), (other, other_metrics) = results
