@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 Results = Mapping[str, Result]
 
 # Of Okabe and Ito's colours, which are told apart by everyone.
-_OURS, _OURS_TOO, _PEER = "#0072B2", "#8CC1E0", "#A6A6A6"
+BLUE, LIGHT_BLUE, GREY = "#0072B2", "#8CC1E0", "#A6A6A6"
 _LINES: Mapping[str, dict[str, Any]] = {
-    OURS: {"color": _OURS, "marker": "o", "linewidth": 2.4},
+    OURS: {"color": BLUE, "marker": "o", "linewidth": 2.4},
     "transformers, autocast": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     "openvino": {"color": "#009E73", "marker": "^", "linestyle": ":"},
 }
@@ -92,7 +92,7 @@ def _bars(
     columns = min(columns, len(panels))
     grid = [list(panels)[i : i + columns] for i in range(0, len(panels), columns)]
     heights = [max(len(panels[title]) for title in row) + 1.6 for row in grid]
-    picture = _figure(0.27 * sum(heights) + 0.5, what)
+    picture = new_figure(0.27 * sum(heights) + 0.5, what)
     axes = picture.subplots(
         len(grid), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
@@ -119,8 +119,8 @@ def _draw_bars(axis: "Axes", title: str, values: Mapping[str, float]) -> None:
 
 def _color(name: str) -> str:
     if name == OURS:
-        return _OURS
-    return _OURS_TOO if name.startswith(OURS) else _PEER
+        return BLUE
+    return LIGHT_BLUE if name.startswith(OURS) else GREY
 
 
 def _growth(results: Results) -> "Figure | None":
@@ -150,7 +150,7 @@ def _growth(results: Results) -> "Figure | None":
         panels.append(("layers", "Base's width, 4x64: ms", lines))
     if not panels:
         return None
-    picture = _figure(2.9, "Growth, bfloat16: lower is better")
+    picture = new_figure(2.9, "Growth, bfloat16: lower is better")
     axes = picture.subplots(1, len(panels), squeeze=False)[0]
     for axis, (along, title, lines) in zip(axes, panels, strict=True):
         for name, points in lines.items():
@@ -190,7 +190,7 @@ def _lines_of(
     }
 
 
-def _figure(height: float, title: str) -> "Figure":
+def new_figure(height: float, title: str) -> "Figure":
     from matplotlib import rcParams
     from matplotlib.figure import Figure
 
