@@ -228,8 +228,8 @@ class ModelRun(abc.ABC):
             f"newest checkpoint in {self.folder.path}"
         ):
             self._run()
-            # One that left would be missed by the first, which may still be writing.
-            self.workers.wait()
+            # One that ended would be missed by the first, which may still be writing.
+            self.workers.leave()
 
     # What it can use.
 

@@ -181,6 +181,7 @@ class Workers:
         """
         digest = int(hashlib.sha256(text.encode()).hexdigest()[:12], 16)
         if self.largest(digest) != -self.largest(-digest):
+            self.leave()
             raise ConfigError(
                 f"Expected {what} for all {self.count} workers, found that they "
                 "differ; start all of them again with the same."
@@ -189,6 +190,14 @@ class Workers:
     def wait(self) -> None:
         """Returns when all workers have come here."""
         self.largest(0)
+
+    def leave(self) -> None:
+        """Returns when all workers have come here and this one may end."""
+        self.wait()
+        # Whoever is through with that may be ahead of the others, who still need it to
+        # be through themselves. With this they do not: all they could miss is its end.
+        with contextlib.suppress(tf.errors.OpError):
+            self.wait()
 
     @contextlib.contextmanager
     def explained(self, advice: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from bert_tf.checkpoint import CheckpointReader
 from bert_tf.data.dynamic_masking import DynamicMasking
+from bert_tf.data.input_pipeline import ALL_ROWS
 from bert_tf.tokenization import load_vocab
 from bert_tf.tools import pretraining, run_pretraining
 from bert_tf.tools.pretraining_flags import PretrainingConfig
@@ -265,7 +266,7 @@ def test_masks_are_drawn_by_seed_and_step(flags, tmp_path, testdata):
     ][rows, places]
     by_pieces = {tuple(row) for row in whole}
     masking = DynamicMasking(load_vocab(vocab_file), 7)
-    for step, batch in enumerate(begun._training_batches().take(30)):
+    for step, batch in enumerate(begun._training_batches()(ALL_ROWS).take(30)):
         shown = batch["input_ids"].numpy().copy()
         row, place = np.nonzero(batch["masked_lm_weights"].numpy())
         position = batch["masked_lm_positions"].numpy()[row, place]

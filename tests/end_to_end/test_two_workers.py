@@ -51,6 +51,7 @@ def flags(tmp_path, testdata):
     }
 
 
+@pytest.mark.acceptance
 def test_a_killed_worker_leaves_no_trace(flags, tmp_path, measured):
     undisturbed, disturbed = tmp_path / "output", tmp_path / "disturbed"
     for process in start_pair(flags, tmp_path / "first"):

@@ -38,7 +38,7 @@ def main(workers: str, index: str, output: str) -> None:
             **{f"weights/{name}": x for name, x in weights.items()},
             **{f"scalars/{n}": [s[n][0] for s in scalars] for n in scalars[0]},
         )
-    trainer.workers.wait()
+    trainer.workers.leave()
 
 
 if __name__ == "__main__":
