@@ -10,6 +10,7 @@ from benchmarks.cluster import all_reduce_seconds
 from benchmarks.devices import Device
 from benchmarks.gpu import forward_flops
 from bert_tf.config import BertConfig
+from bert_tf.training.memory import Workload, num_weights
 
 MODELS = ("Small", "Medium", "Base", "Large")
 DAY = 86400.0
@@ -96,21 +97,16 @@ def gradient_elements(config: BertConfig, task: str) -> int:
     Of every weight that has a gradient; the table of words as a whole, since its
     slices have been added up by then.
     """
-    width, inner = config.hidden_size, config.intermediate_size
-    tables = config.vocab_size + config.max_position_embeddings + config.type_vocab_size
-    block = 4 * (width**2 + width) + 2 * width * inner + inner + width + 4 * width
-    encoder = (tables + 2) * width + config.num_hidden_layers * block
-    pooler = width**2 + width
-    heads = {
-        "pretraining": pooler
-        + pooler
-        + 2 * width
-        + config.vocab_size
-        + 2 * (width + 1),
-        "classification": pooler + 3 * (width + 1),
-        "squad": 2 * (width + 1),  # which does without the pooler
-    }
-    return encoder + heads[task]
+    work = Workload(
+        config,
+        rows=1,
+        length=1,
+        num_predictions=int(task == "pretraining"),
+        num_labels=2 if task == "squad" else 3,
+    )
+    pooler = (config.hidden_size + 1) * config.hidden_size
+    # Answers do without the pooler, which then has no gradient.
+    return num_weights(work) - (pooler if task == "squad" else 0)
 
 
 def _fixed_seconds(run: Run, device: Device, count: int) -> tuple[float, float]:

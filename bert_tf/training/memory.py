@@ -13,8 +13,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import tensorflow as tf
-
 from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
 from bert_tf.host import available, held_by_process, in_gb
@@ -298,6 +296,8 @@ def explained(work: Workload, held: int | None = None) -> Iterator[None]:
     Args:
       work, held: As for `estimate`.
     """
+    import tensorflow as tf  # the estimate does without it
+
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
