@@ -86,8 +86,7 @@ class DeviceConfig:
         """The workers to train with, of several hosts; None if this one is alone."""
         if self.on_tpu or self.distribution_strategy not in _SEVERAL_HOSTS:
             return None
-        cluster = find_cluster(self.workers, self.worker_index)
-        return cluster if cluster and len(cluster.addresses) > 1 else None
+        return find_cluster(self.workers, self.worker_index)
 
     def check_devices(self) -> None:
         """Raises a ConfigError if two devices are asked for; warns of what is moot."""

@@ -288,6 +288,8 @@ class ModelRun(abc.ABC):
         if self.workers.is_chief:
             self._describe(self.folder)
         self.workers.wait()
+        if self.workers.is_chief:
+            return
         found = read_note(self.folder.path)
         if found != json.loads(json.dumps(self.note)):
             raise ConfigError(

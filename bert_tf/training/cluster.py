@@ -47,7 +47,7 @@ class Cluster:
 
 
 def find_cluster(workers: str | None, worker_index: int | None) -> Cluster | None:
-    """Returns the cluster that flags or the environment name; None without any.
+    """Returns the workers that flags or the environment name; None without others.
 
     Args:
       workers: `host:port` of all workers with commas between; goes before TF_CONFIG.
@@ -103,7 +103,7 @@ def _of_environment(text: str) -> Cluster | None:
     )
 
 
-def _checked(cluster: Cluster, source: str, index_source: str) -> Cluster:
+def _checked(cluster: Cluster, source: str, index_source: str) -> Cluster | None:
     for address in cluster.addresses:
         match = _ADDRESS.match(address)
         if not match or not 0 < int(match[2]) < 65536:
@@ -122,7 +122,7 @@ def _checked(cluster: Cluster, source: str, index_source: str) -> Cluster:
             f"{len(cluster.addresses) - 1}, got "
             f"{'none' if cluster.index < 0 else cluster.index}; correct it."
         )
-    return cluster
+    return cluster if len(cluster.addresses) > 1 else None
 
 
 def meet(cluster: Cluster, seconds: float) -> None:

@@ -76,7 +76,7 @@ def create_strategy(
         )
     if distribution_strategy in ("auto", "multi_worker_mirrored"):
         cluster = find_cluster(workers, worker_index)
-        if cluster is not None and len(cluster.addresses) > 1:
+        if cluster is not None:
             return _multi_worker_strategy(cluster, worker_timeout_secs)
     devices = tf.config.list_logical_devices("GPU")
     devices = devices or tf.config.list_logical_devices("CPU")
@@ -141,13 +141,13 @@ class Workers:
 
     def __init__(self, strategy: tf.distribute.Strategy):
         self._strategy = strategy
-        self.index, self.count = 0, 1
-        self._addresses: list[str] = []
+        self._cluster = Cluster(("this process",), 0)
         if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
             resolver = strategy.cluster_resolver
-            self.index = int(resolver.task_id)
-            self._addresses = resolver.cluster_spec().as_dict()["worker"]
-            self.count = len(self._addresses)
+            addresses = resolver.cluster_spec().as_dict()["worker"]
+            self._cluster = Cluster(tuple(addresses), int(resolver.task_id))
+        self.index = self._cluster.index
+        self.count = len(self._cluster.addresses)
 
     @property
     def is_chief(self) -> bool:
@@ -203,8 +203,8 @@ class Workers:
     def explained(self, advice: str) -> Iterator[None]:
         """Says, instead of what an op says, that another worker is gone.
 
-        TensorFlow's workers send each other a sign of life every few seconds. Without
-        one for about ten, whatever waits for others fails.
+        TensorFlow's workers send each other signs of life. Without any for ten seconds
+        or more, whatever waits for others fails.
 
         Args:
           advice: What to do then.
@@ -216,7 +216,7 @@ class Workers:
                 raise
             found = {int(x) for x in re.findall(r"task:(\d+)", error.message)}
             names = ", ".join(
-                f"worker {i} ({self._addresses[i]})"
+                self._cluster.name_of(i)
                 for i in sorted(found - {self.index})
                 if i < self.count
             )

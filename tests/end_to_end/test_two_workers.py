@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.test_kill_and_resume import newest_step
 from tests.small_task import write_small_task
 from tests.tool_processes import ToolProcess
 from tests.training.test_workers import free_addresses
@@ -26,13 +27,6 @@ def start_pair(flags: dict[str, str], logs: Path) -> list[ToolProcess]:
         )
         for index in range(2)
     ]
-
-
-def newest_step(folder: Path) -> int:
-    """Returns the step of the newest checkpoint; 0 if there is none."""
-    state = folder / "checkpoint"
-    found = state.exists() and re.search(r'"model.ckpt-(\d+)"', state.read_text())
-    return int(found[1]) if found else 0
 
 
 @pytest.fixture
