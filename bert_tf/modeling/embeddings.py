@@ -12,6 +12,12 @@ from bert_tf.modeling.kernels import Dropout, LayerNormalization, initializer
 class BertEmbeddings(keras.layers.Layer):
     """Sum of three embeddings, normalised, with dropout.
 
+    Args:
+      config: The architecture.
+      use_one_hot_embeddings: Whether words are a matmul with one-hot rows, which TPUs
+        are faster at, rather than rows of the table. The sum is the same; the table's
+        gradient is dense then, and so is the norm that gradients are clipped by.
+
     Variables, by Google's names: `word_embeddings [V, H]`,
     `token_type_embeddings [T, H]`, `position_embeddings [P, H]`,
     `LayerNorm/gamma [H]`, `LayerNorm/beta [H]`.
@@ -19,9 +25,12 @@ class BertEmbeddings(keras.layers.Layer):
     Source: `embedding_lookup`, `embedding_postprocessor` in modeling.py.
     """
 
-    def __init__(self, config: BertConfig, **kwargs: Any):
+    def __init__(
+        self, config: BertConfig, use_one_hot_embeddings: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
         self.config = config
+        self.use_one_hot_embeddings = use_one_hot_embeddings
         self.layer_norm = LayerNormalization(dtype=self.dtype_policy, name="LayerNorm")
         self.dropout = Dropout(config.hidden_dropout_prob, "bert/embeddings")
 
@@ -55,13 +64,22 @@ class BertEmbeddings(keras.layers.Layer):
         segment_ids = ops.cast(segment_ids, "int32")
         length = ops.shape(input_ids)[1]
         # Summed in float32, whatever the tables of an export are stored in.
-        words = ops.cast(ops.take(self.word_embeddings, input_ids, axis=0), "float32")
+        if self.use_one_hot_embeddings:
+            words = _matmul_lookup(self.word_embeddings, input_ids)
+        else:
+            words = ops.take(self.word_embeddings, input_ids, axis=0)
+        words = ops.cast(words, "float32")
         # A matmul, as in the release, also because its gradient is dense: the
         # norm that gradients are clipped by depends on that.
-        segments = ops.matmul(
-            ops.one_hot(segment_ids, self.config.type_vocab_size, dtype="float32"),
-            self.token_type_embeddings,
-        )
+        segments = _matmul_lookup(self.token_type_embeddings, segment_ids)
         positions = ops.cast(self.position_embeddings[:length], "float32")
         summed = ops.cast(words + segments + positions, self.compute_dtype)
         return self.dropout(self.layer_norm(summed), seed)
+
+
+def _matmul_lookup(table: Any, ids: Any) -> Any:
+    """Returns the rows of a table `[V, H]` that ids `[B, S]` name, `[B, S, H]`."""
+    rows, width = table.shape
+    # Flat: the gradient of a product with a batch axis would have that axis too.
+    one_hot = ops.one_hot(ops.reshape(ids, (-1,)), rows, dtype="float32")
+    return ops.reshape(ops.matmul(one_hot, table), (*ops.shape(ids), width))

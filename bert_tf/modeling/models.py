@@ -27,11 +27,19 @@ class BertGraph(keras.layers.Layer):
     same names in each of them.
     """
 
-    def __init__(self, config: BertConfig, recompute: bool = False, **kwargs: Any):
+    def __init__(
+        self,
+        config: BertConfig,
+        recompute: bool = False,
+        use_one_hot_embeddings: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(name="bert", **kwargs)
         self.config = config
         policy = {"dtype": self.dtype_policy}
-        self.embeddings = BertEmbeddings(config, name="embeddings", **policy)
+        self.embeddings = BertEmbeddings(
+            config, use_one_hot_embeddings, name="embeddings", **policy
+        )
         self.encoder = BertEncoder(config, recompute, name="encoder", **policy)
         self.pooler = keras.layers.Dense(
             config.hidden_size,
@@ -68,6 +76,8 @@ class _GoogleModel(keras.Model):
       config: The architecture.
       recompute: Whether training keeps only each encoder block's input for the
         backward pass, and computes the rest of the block a second time.
+      use_one_hot_embeddings: Whether words are looked up by a matmul: see
+        `BertEmbeddings`.
       **kwargs: Of `keras.Model`: `dtype="mixed_bfloat16"` computes in bfloat16 with
         weights, softmax, LayerNorm statistics and logits in float32.
     """
@@ -77,6 +87,7 @@ class _GoogleModel(keras.Model):
         config: BertConfig | dict[str, Any],
         *,
         recompute: bool = False,
+        use_one_hot_embeddings: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -89,7 +100,10 @@ class _GoogleModel(keras.Model):
             )
         self.config = config
         self.recompute = recompute
-        self.bert = BertGraph(config, recompute, dtype=self.dtype_policy)
+        self.use_one_hot_embeddings = use_one_hot_embeddings
+        self.bert = BertGraph(
+            config, recompute, use_one_hot_embeddings, dtype=self.dtype_policy
+        )
 
     def _finish(self) -> None:
         """Creates the variables and notes their names; the end of `__init__`."""
@@ -104,6 +118,7 @@ class _GoogleModel(keras.Model):
             **keras.layers.Layer.get_config(self),
             "config": self.config.to_dict(),
             "recompute": self.recompute,
+            "use_one_hot_embeddings": self.use_one_hot_embeddings,
         }
 
     @classmethod

@@ -69,6 +69,7 @@ class FeatureExtractor:
       batch_size: Texts that the model takes at a time.
       precision: `float32`, or `bfloat16`: computed and stored so, but embeddings are
         added up, and softmax and the statistics of LayerNorm taken, in float32.
+      use_one_hot_embeddings: Whether words are looked up by a matmul, for TPUs.
 
     Raises:
       CheckpointError: The checkpoint is missing, damaged or of other sizes, or lacks
@@ -93,12 +94,14 @@ class FeatureExtractor:
         max_seq_length: int = 128,
         batch_size: int = 32,
         precision: str = "float32",
+        use_one_hot_embeddings: bool = False,
     ):
         self.layers = tuple(layers)
         self.pooling = pooling
         self.max_seq_length = max_seq_length
         self.batch_size = batch_size
         self.precision = precision
+        self.use_one_hot_embeddings = use_one_hot_embeddings
         # Weights are read once all else is known to be right.
         self._model, vocab = load_pretrained(
             self._create_model,
@@ -237,7 +240,11 @@ class FeatureExtractor:
                 f"Expected batch_size of at least 1, got {self.batch_size}; raise it."
             )
         # Weights are stored in it too: they are not trained, and a cast takes time.
-        return BertModel(config, dtype=self.precision)
+        return BertModel(
+            config,
+            dtype=self.precision,
+            use_one_hot_embeddings=self.use_one_hot_embeddings,
+        )
 
 
 def _has_only_cpus() -> bool:

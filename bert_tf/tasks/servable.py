@@ -50,7 +50,8 @@ class Servable(abc.ABC):
         """Returns the model with its head, freshly initialised.
 
         Args:
-          **options: `dtype` and `recompute`, as the public models take them.
+          **options: `dtype`, `recompute` and `use_one_hot_embeddings`, as the public
+            models take them.
         """
 
     def create_public_model(self) -> keras.Model:

@@ -37,7 +37,8 @@ class Task(abc.ABC):
         """Returns the model with its head, freshly initialised.
 
         Args:
-          **options: `dtype` and `recompute`, as the public models take them.
+          **options: `dtype`, `recompute` and `use_one_hot_embeddings`, as the public
+            models take them.
         """
 
     # What training minimises is a sum over rows divided by a weight. The two are

@@ -333,6 +333,7 @@ class FineTuningRun(ModelRun):
             micro_batch_size=self.config.micro_batch_size,
             precision=self.config.precision,
             recompute=self.config.recompute,
+            one_hot_embeddings=self.config.looks_up_by_matmul,
             num_labels=self.task.num_outputs,
         )
 

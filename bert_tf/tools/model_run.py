@@ -146,7 +146,9 @@ class ModelRun(abc.ABC):
         self._check_workers()
         with self.strategy.scope():
             self.model = task.create_model(
-                dtype=POLICIES[config.precision], recompute=config.recompute
+                dtype=POLICIES[config.precision],
+                recompute=config.recompute,
+                use_one_hot_embeddings=config.looks_up_by_matmul,
             )
             self.optimizer: Any = None
             if schedule is not None:

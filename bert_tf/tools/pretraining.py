@@ -232,6 +232,7 @@ class PretrainingRun(ModelRun):
             micro_batch_size=self.config.micro_batch_size,
             precision=self.config.precision,
             recompute=self.config.recompute,
+            one_hot_embeddings=self.config.looks_up_by_matmul,
             num_predictions=self.config.max_predictions_per_seq,
         )
 

@@ -41,6 +41,7 @@ class Workload:
       micro_batch_size: Rows at a time, R; None for all.
       precision: `float32`, `bfloat16` or `float16`.
       recompute: Whether blocks are computed a second time in the backward pass.
+      one_hot_embeddings: Whether words are looked up by a matmul.
       num_labels: Of a classifier.
       num_predictions: Masked positions per row, P; 0 unless it is pretrained.
     """
@@ -51,6 +52,7 @@ class Workload:
     micro_batch_size: int | None = None
     precision: str = "float32"
     recompute: bool = False
+    one_hot_embeddings: bool = False
     num_labels: int = 2
     num_predictions: int = 0
 
@@ -124,6 +126,8 @@ def estimate(work: Workload, held: int | None = None) -> MemoryEstimate:
     tokens = work.rows_at_a_time * work.length  # T
     # Embeddings, their LayerNorm's product and result, its dropout's mask.
     kept = tokens * hidden * (4 + 4 + c + bool(config.hidden_dropout_prob))
+    if work.one_hot_embeddings:
+        kept += 4 * tokens * vocab_size
     if recompute:
         kept += (blocks - 1) * tokens * hidden * c  # their inputs
     kept += (1 if recompute else blocks) * _kept_by_block(work)

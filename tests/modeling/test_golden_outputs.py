@@ -29,8 +29,9 @@ def golden(testdata):
     return np.load(testdata / "model_outputs.npz")
 
 
-def test_encoder(testdata, config, features, golden, measured):
-    model = BertModel(config)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_encoder(testdata, config, features, golden, measured, one_hot):
+    model = BertModel(config, use_one_hot_embeddings=one_hot)
     load_checkpoint(model, testdata / "bert_model.ckpt")
     outputs = model(features)
 

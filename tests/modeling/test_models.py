@@ -54,6 +54,28 @@ def test_padding_changes_nothing():
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_words_looked_up_by_a_matmul(dtype):
+    """The same numbers, and a table's gradient that is dense, with each row's sum."""
+    ids = tf.constant([[3, 5, 3, 1], [2, 3, 9, 49]])
+    found = {}
+    for by_matmul in (False, True):
+        keras.utils.set_random_seed(1)
+        model = BertModel(CONFIG, use_one_hot_embeddings=by_matmul, dtype=dtype)
+        table = model.bert.embeddings.word_embeddings.value
+        with tf.GradientTape() as tape:
+            output = model({"input_ids": ids})["embedding_output"]
+            loss = tf.reduce_sum(tf.cast(output, tf.float32) ** 3)
+        found[by_matmul] = output, tape.gradient(loss, table)
+    np.testing.assert_array_equal(*(output for output, _ in found.values()))
+    slices, dense = (gradient for _, gradient in found.values())
+    assert isinstance(slices, tf.IndexedSlices) and isinstance(dense, tf.Tensor)
+    np.testing.assert_allclose(tf.convert_to_tensor(slices), dense, atol=1e-5)
+    # The release clips by these norms, which differ where a word occurs twice.
+    norms = [float(tf.norm(x)) for x in (slices.values, dense)]
+    assert norms[0] != pytest.approx(norms[1], rel=1e-3)
+
+
 def test_activations_are_the_named_formulas():
     x = np.linspace(-4, 4, 101).astype(np.float32)
     cubic = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)

@@ -176,12 +176,11 @@ def test_a_bar_on_a_terminal_and_flags_of_tpus_without_one(flags, monkeypatch):
     terminal = io.StringIO()
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
-    flags |= {"num_tpu_cores": "4", "use_one_hot_embeddings": "true"}
+    flags |= {"num_tpu_cores": "4"}
     assert run(flags) == 0
     shown = terminal.getvalue()
     assert "features: 100%" in shown and "4.00/4.00" in shown
     assert "--num_tpu_cores ignored: --use_tpu is not set" in shown
-    assert "--use_one_hot_embeddings makes no difference" in shown
 
 
 # Each function spoils something and returns what the line must hold.
