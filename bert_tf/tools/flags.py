@@ -44,7 +44,11 @@ _LEAST = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeviceConfig:
-    """Where to run. The fields are the flags of the same names."""
+    """Where to run. The fields are the flags of the same names.
+
+    None for `num_tpu_cores`, which is what it is if the flag is not given, stands for
+    all that the TPU has.
+    """
 
     distribution_strategy: str = "auto"
     workers: str | None = None
@@ -55,7 +59,7 @@ class DeviceConfig:
     tpu_zone: str | None = None
     gcp_project: str | None = None
     master: str | None = None
-    num_tpu_cores: int = 8
+    num_tpu_cores: int | None = None
 
     @classmethod
     def from_flags(cls, values: flags.FlagValues) -> Self:
@@ -112,6 +116,11 @@ class DeviceConfig:
                 f"Expected --distribution_strategy=tpu (or auto) beside --use_tpu, got "
                 f"{self.distribution_strategy}; drop one of the two."
             )
+        if self.on_tpu and self.tpu_name and self.master:
+            raise ConfigError(
+                f"Expected --tpu_name or --master, which both say where the TPU is, got "
+                f"{self.tpu_name} and {self.master}; drop one of the two."
+            )
         given = [
             f"--{field.name}"
             for field in dataclasses.fields(self)
@@ -128,7 +137,7 @@ class TrainingConfig(DeviceConfig):
 
     The fields are the flags of the same names; `--help` says what each does. None
     stands for what a flag does when it is not given: `iterations_per_loop` is 1000 on a
-    TPU, elsewhere about half a second's.
+    TPU, elsewhere about half a second's; `use_one_hot_embeddings` holds on a TPU alone.
     """
 
     # The flags of which one at least says what to do.
@@ -149,11 +158,18 @@ class TrainingConfig(DeviceConfig):
     random_seed: int = 12345
     micro_batch_size: int | None = None
     recompute: bool = False
+    use_one_hot_embeddings: bool | None = None
     precision: str = "float32"
     reduction: str = "replica"
     eval_steps: int = 0
     best_metric: str | None = None
     early_stopping_patience: int = 0
+
+    @property
+    def looks_up_by_matmul(self) -> bool:
+        """Whether the model is to use one-hot embeddings."""
+        asked = self.use_one_hot_embeddings
+        return self.on_tpu if asked is None else asked
 
     def check(self) -> None:
         """Raises a ConfigError for flags that contradict each other or the disk."""
@@ -365,6 +381,13 @@ def define_memory_flags(values: flags.FlagValues) -> None:
         "stay float32; float16 scales the loss.",
         flag_values=values,
     )
+    boolean(
+        values,
+        "use_one_hot_embeddings",
+        None,
+        "Look words up by a matmul with one-hot rows, which TPUs are faster at. Unset: "
+        "on a TPU alone.",
+    )
     flags.DEFINE_enum(
         "reduction",
         "replica",
@@ -440,7 +463,7 @@ def define_device_flags(values: flags.FlagValues) -> None:
         values,
         "worker_timeout_secs",
         300,
-        "How long to wait for the other workers at the start.",
+        "How long to wait for the other workers, or a remote TPU, at the start.",
         at_least=1,
     )
     boolean(values, "use_tpu", False, "Run on a TPU.")
@@ -453,7 +476,13 @@ def define_device_flags(values: flags.FlagValues) -> None:
     string(values, "tpu_zone", None, "Zone of the Cloud TPU, if not this machine's.")
     string(values, "gcp_project", None, "Its project, if not this machine's.")
     string(values, "master", None, "Address of the TPU, in place of --tpu_name.")
-    integer(values, "num_tpu_cores", 8, "Cores of the TPU.", at_least=1)
+    integer(
+        values,
+        "num_tpu_cores",
+        8,
+        "Cores of the TPU to use. Not given: all that it has.",
+        at_least=1,
+    )
 
 
 def string(values: Any, name: str, default: str | None, text: str) -> None:
@@ -461,7 +490,7 @@ def string(values: Any, name: str, default: str | None, text: str) -> None:
     flags.DEFINE_string(name, default, text, flag_values=values)
 
 
-def boolean(values: Any, name: str, default: bool, text: str) -> None:
+def boolean(values: Any, name: str, default: bool | None, text: str) -> None:
     """Defines a switch."""
     flags.DEFINE_bool(name, default, text, flag_values=values)
 

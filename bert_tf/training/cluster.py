@@ -12,7 +12,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bert_tf.errors import ConfigError
 
@@ -134,22 +134,32 @@ def meet(cluster: Cluster, seconds: float) -> None:
     Raises:
       ConfigError: One does not come in time, or this one's port is taken.
     """
-    missing = {*range(len(cluster.addresses))} - {cluster.index}
-    deadline = time.monotonic() + seconds
+    others = {x: i for i, x in enumerate(cluster.addresses) if i != cluster.index}
     with _listener(cluster):
-        while missing:
-            missing -= {i for i in missing if _answers(cluster.addresses[i])}
-            if not missing:
-                return
-            if time.monotonic() > deadline:
-                names = ", ".join(map(cluster.name_of, sorted(missing)))
-                raise ConfigError(
-                    f"Expected all {len(cluster.addresses)} workers within "
-                    f"{seconds:g} s, cannot reach {names}; start each with the same "
-                    "command, check addresses and firewalls, or raise "
-                    "--worker_timeout_secs."
-                )
-            time.sleep(_PAUSE)
+        missing = silent(others, seconds)
+    if missing:
+        names = ", ".join(cluster.name_of(others[address]) for address in missing)
+        raise ConfigError(
+            f"Expected all {len(cluster.addresses)} workers within {seconds:g} s, "
+            f"cannot reach {names}; start each with the same command, check addresses "
+            "and firewalls, or raise --worker_timeout_secs."
+        )
+
+
+def silent(addresses: Iterable[str], seconds: float) -> list[str]:
+    """Waits until all addresses answer; returns those that do not in time.
+
+    Args:
+      addresses: `host:port` of each.
+      seconds: How long to wait.
+    """
+    missing = list(addresses)
+    deadline = time.monotonic() + seconds
+    while True:
+        missing = [address for address in missing if not _answers(address)]
+        if not missing or time.monotonic() > deadline:
+            return missing
+        time.sleep(_PAUSE)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from absl import logging
 
 from bert_tf.data.input_pipeline import Share
 from bert_tf.errors import ConfigError
-from bert_tf.training.cluster import Cluster, find_cluster, meet
+from bert_tf.training.cluster import Cluster, find_cluster, meet, silent
 
 # Makes a host's share of global batches.
 Batches = Callable[[Share], tf.data.Dataset]
@@ -48,7 +48,7 @@ def create_strategy(
     tpu_zone: str | None = None,
     gcp_project: str | None = None,
     master: str | None = None,
-    num_tpu_cores: int = 8,
+    num_tpu_cores: int | None = None,
 ) -> tf.distribute.Strategy:
     """Returns the strategy to train under.
 
@@ -59,20 +59,24 @@ def create_strategy(
         `workers` or TF_CONFIG name them, else one device, or mirrored if there are
         several.
       workers, worker_index: As for `find_cluster`.
-      worker_timeout_secs: How long to wait for the other workers.
+      worker_timeout_secs: How long to wait for the other workers, or a remote TPU.
       use_tpu: Google's flag; the same as `tpu`.
       tpu_name: Name or address of a Cloud TPU; `local` or None on a TPU VM.
       tpu_zone, gcp_project: Where a Cloud TPU is, if its metadata do not say.
       master: Address of the TPU's TensorFlow master, in place of `tpu_name`.
-      num_tpu_cores: How many cores the TPU must offer.
+      num_tpu_cores: How many of the TPU's cores to use; None for all.
 
     Raises:
-      ConfigError: No TPU answers, or it has another number of cores; or the workers
-        are not named or do not come.
+      ConfigError: No TPU answers, or it has fewer cores; or the workers are not named
+        or do not come.
     """
     if use_tpu or distribution_strategy == "tpu":
         return _tpu_strategy(
-            tpu_name or master, tpu_zone, gcp_project, num_cores=num_tpu_cores
+            tpu_name or master,
+            tpu_zone,
+            gcp_project,
+            num_tpu_cores,
+            worker_timeout_secs,
         )
     if distribution_strategy in ("auto", "multi_worker_mirrored"):
         cluster = find_cluster(workers, worker_index)
@@ -264,25 +268,55 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _tpu_strategy(
-    address: str | None, zone: str | None, project: str | None, num_cores: int
+    address: str | None,
+    zone: str | None,
+    project: str | None,
+    num_cores: int | None,
+    timeout_secs: int,
 ) -> tf.distribute.Strategy:
+    place = address or "this machine"
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             tpu=address or "local", zone=zone, project=project
         )
         if resolver.master():
+            _check_answers(resolver, place, timeout_secs)
             tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-        strategy = tf.distribute.TPUStrategy(resolver)
+        topology = tf.tpu.experimental.initialize_tpu_system(resolver)
+        assignment = _assignment(topology, num_cores, place)
+        return tf.distribute.TPUStrategy(
+            resolver, experimental_device_assignment=assignment
+        )
+    except ConfigError:
+        raise
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise ConfigError(
-            f"Expected a TPU at {address or 'this machine'}, found none "
-            f"({_first_sentence(error)}); "
-            "check --tpu_name, or leave out --use_tpu."
+            f"Expected a TPU at {place}, found none ({_first_sentence(error)}); check "
+            "--tpu_name, or leave out --use_tpu."
         ) from error
-    if strategy.num_replicas_in_sync != num_cores:
+
+
+def _check_answers(resolver: Any, place: str, timeout_secs: int) -> None:
+    """Raises a ConfigError if a TPU's hosts do not answer; TensorFlow waits for ever."""
+    hosts = resolver.cluster_spec().job_tasks("worker")
+    missing = silent(hosts, timeout_secs)
+    if missing:
         raise ConfigError(
-            f"Expected --num_tpu_cores={num_cores}, found a TPU with "
-            f"{strategy.num_replicas_in_sync}; correct the flag."
+            f"Expected the TPU at {place} to answer within {timeout_secs} s, but "
+            f"{', '.join(missing)} did not; check --tpu_name, that the TPU runs, and "
+            "firewalls, or raise --worker_timeout_secs."
         )
-    return strategy
+
+
+def _assignment(topology: Any, num_cores: int | None, place: str) -> Any:
+    """Returns which cores to use; None for all that there are."""
+    tasks, cores_per_task = topology.device_coordinates.shape[:2]
+    found = tasks * cores_per_task
+    if num_cores is not None and num_cores > found:
+        raise ConfigError(
+            f"Expected --num_tpu_cores={num_cores}, found {found} at {place}; lower "
+            "the flag, or leave it out to use all of them."
+        )
+    if num_cores in (None, found):
+        return None
+    return tf.tpu.experimental.DeviceAssignment.build(topology, num_replicas=num_cores)
