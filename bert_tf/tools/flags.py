@@ -118,8 +118,8 @@ class DeviceConfig:
             )
         if self.on_tpu and self.tpu_name and self.master:
             raise ConfigError(
-                f"Expected --tpu_name or --master, which both say where the TPU is, got "
-                f"{self.tpu_name} and {self.master}; drop one of the two."
+                "Expected one of --tpu_name and --master, which both say where the TPU "
+                f"is, got {self.tpu_name} and {self.master}; drop one of the two."
             )
         given = [
             f"--{field.name}"

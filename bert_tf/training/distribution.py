@@ -297,7 +297,7 @@ def _tpu_strategy(
 
 
 def _check_answers(resolver: Any, place: str, timeout_secs: int) -> None:
-    """Raises a ConfigError if a TPU's hosts do not answer; TensorFlow waits for ever."""
+    """Raises a ConfigError if a TPU does not answer, which TensorFlow waits for."""
     hosts = resolver.cluster_spec().job_tasks("worker")
     missing = silent(hosts, timeout_secs)
     if missing:

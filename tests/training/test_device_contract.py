@@ -1,16 +1,19 @@
 """What a step may hold to run on any device: types, shapes, one program."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.tpu import TASKS, make_task, steps_of
 from bert_tf.data.input_pipeline import evaluation_batches, training_batches
 from bert_tf.data.records import classification_features, write_records
 from bert_tf.tools.run_classifier import main
 from bert_tf.training.distribution import distribute
 from tests.programs import run
 from tests.small_task import as_arguments, write_small_task
-from tests.training.test_trainer import batches, make_trainer
+from tests.training.test_trainer import CONFIG, batches, make_trainer
 
 # What is computed with: masks are bool, the step is int64 as in Google's checkpoints,
 # keys and counters of random numbers are unsigned; the last two stand for variables.
@@ -101,6 +104,46 @@ def test_xla_compiles_the_whole_step(name):
     for a, b in zip(plain.model.variables, compiled.model.variables, strict=True):
         if not a.path.endswith("key/bias"):  # its gradient is only rounding
             np.testing.assert_allclose(a, b, atol=2e-5, err_msg=a.path)
+
+
+SUITE = ("pretraining", "squad")  # the rest takes as long again
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in SUITE else pytest.mark.acceptance)
+        for name in TASKS
+    ],
+)
+def test_xla_compiles_the_steps_of_every_task(name):
+    """As for a TPU, with one-hot embeddings: the same numbers."""
+    config = dataclasses.replace(
+        CONFIG, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    )
+    found = {}
+    for with_xla in (False, True):
+        tf.keras.utils.set_random_seed(1)
+        steps = steps_of(make_task(name, config, 8), rows=4)
+        if hasattr(steps.trainer.model, "dropout"):
+            steps.trainer.model.dropout.rate = 0.0
+        assert {x.dtype for x in steps.batch.values()} <= {tf.int32, tf.float32}
+        train, predict = (
+            tf.function(step, jit_compile=with_xla)
+            for step in (steps.train, steps.predict)
+        )
+        for step in (train, predict):
+            types = library_types(step.get_concrete_function(steps.batch))
+            assert types <= DEVICE_TYPES
+        for _ in range(3):
+            means, norm = train(steps.batch)
+        outputs = [*means.values(), norm, *predict(steps.batch).values()]
+        found[with_xla] = [*outputs, *steps.trainer.model.trainable_variables]
+    assert steps.trainer.step == 3
+    for plain, compiled in zip(*found.values(), strict=True):
+        # The gradient of a key's bias is only rounding.
+        if not getattr(plain, "path", "").endswith("key/bias"):
+            np.testing.assert_allclose(plain, compiled, atol=2e-5)
 
 
 @pytest.mark.parametrize("buckets", [(), (3, 5)])

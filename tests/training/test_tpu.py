@@ -116,7 +116,9 @@ def test_the_cores_that_were_asked_for_are_used(door, hosts, cores):
 
 
 def test_more_cores_than_there_are(door):
-    with pytest.raises(ConfigError, match="--num_tpu_cores=16, found 8 at this machine"):
+    with pytest.raises(
+        ConfigError, match="--num_tpu_cores=16, found 8 at this machine"
+    ):
         create_strategy("tpu", num_tpu_cores=16)
     assert door.called("strategy") is None
 
@@ -129,7 +131,7 @@ def test_a_tpu_that_does_not_answer(door):
 
 
 def test_a_tpu_is_named_once():
-    with pytest.raises(ConfigError, match="--tpu_name or --master"):
+    with pytest.raises(ConfigError, match="one of --tpu_name and --master"):
         DeviceConfig(use_tpu=True, tpu_name="a", master="b").check_devices()
 
 
