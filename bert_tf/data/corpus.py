@@ -7,6 +7,7 @@ are what the draws work on.
 """
 
 import contextlib
+import io
 import mmap
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ _FILES: dict[str, Any] = {
 Tokenize = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
-class _Lines(NamedTuple):
+class Lines(NamedTuple):
     """A part of a file."""
 
     texts: list[bytes]
@@ -149,6 +150,57 @@ def spill_corpus(
         )
 
 
+def read_documents(
+    path: str,
+    file: int,
+    split: Callable[[str], list[str]] | None,
+    opener: Callable[[str], Any],
+    least_bytes: int,
+) -> Iterator[Lines]:
+    """Yields a text file in parts of whole documents.
+
+    Args:
+      path: The file.
+      file: Its number.
+      split: As for `spill_corpus`.
+      opener: What opens it for reading bytes.
+      least_bytes: Of a part, about, unless it is the last.
+
+    Raises:
+      DataError: It is no text of this kind.
+    """
+    texts: list[bytes] = []
+    begins: list[bool] = []
+    read = 0
+    for lines in _Source([path], True, split, opener).blocks():
+        texts += lines.texts
+        begins += lines.begins_document
+        read += lines.bytes
+        if read >= least_bytes and any(begins[1:]):
+            end = len(begins) - 1 - begins[::-1].index(True)
+            yield Lines(texts[:end], begins[:end], file, read)
+            texts, begins, read = texts[end:], begins[end:], 0
+    if texts:
+        yield Lines(texts, begins, file, read)
+
+
+def tokenized(lines: Lines, tokenize: Tokenize) -> Texts:
+    """Returns the documents of a part in memory, as `spill_corpus` writes them."""
+    pieces, lengths = tokenize(tf.constant(lines.texts, tf.string))
+    writers = {name: io.BytesIO() for name in _FILES}
+    spill = _Spill(writers)
+    spill.add(
+        pieces.numpy(), lengths.numpy(), np.array(lines.begins_document), lines.file
+    )
+    spill.end()
+    return Texts(
+        **{
+            name: np.frombuffer(writer.getvalue(), _FILES[name])
+            for name, writer in writers.items()
+        }
+    )
+
+
 class _Spill:
     """Writes tokenized texts, without those that have no piece, as a corpus."""
 
@@ -206,14 +258,16 @@ class _Source:
         paths: list[str],
         files_apart: bool,
         split: Callable[[str], list[str]] | None,
+        opener: Callable[[str], Any] = text_files.open_file,
     ):
+        self._opener = opener
         self._paths = paths
         self._files_apart = files_apart
         self._split = split
         self._ended = True  # whether a document ended behind the last text
         self.error: Exception | None = None
 
-    def blocks(self) -> Iterator[_Lines]:
+    def blocks(self) -> Iterator[Lines]:
         try:
             for number, path in enumerate(self._paths):
                 self._ended = self._ended or self._files_apart
@@ -222,10 +276,10 @@ class _Source:
             self.error = error
             raise
 
-    def _file(self, number: int, path: str) -> Iterator[_Lines]:
+    def _file(self, number: int, path: str) -> Iterator[Lines]:
         line = 1
         since_blank = 0
-        for block in text_files.read_blocks(path):
+        for block in text_files.read_blocks(path, self._opener):
             texts: list[bytes] = []
             begins: list[bool] = []
             for text in text_files.split_lines(block):
@@ -248,7 +302,7 @@ class _Source:
                     f"{since_blank >> 20} MB of {path} before line {line}; put one "
                     "behind each document."
                 )
-            yield _Lines(texts, begins, number, len(block))
+            yield Lines(texts, begins, number, len(block))
 
 
 def _is_blank(text: bytes) -> bool:

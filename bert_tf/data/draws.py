@@ -213,17 +213,17 @@ def draw_like_release(state, rules, texts, order, first, last, pairs, positions,
 
 
 @compiled
-def plan(rules, texts, seed, first, last, duplicate, partners, plans):
-    """Plans the instances of documents, one of the times that they are gone through.
+def plan(rules, texts, seed, first, last, duplicates, partners, plans):
+    """Plans the instances of documents, one document after the other.
 
     Args:
       rules: What to draw.
       texts: The documents.
       seed: uint64.
       first, last: The documents to plan for.
-      duplicate: Which time.
+      duplicates: How often to go through each.
       partners: How many random segments were planned before.
-      plans: PLAN [n], set; n is enough if there is one for each segment.
+      plans: PLAN [n], set; n is enough if there is one for each segment each time.
 
     Returns:
       The number of plans, and of random segments with those before.
@@ -234,26 +234,27 @@ def plan(rules, texts, seed, first, last, duplicate, partners, plans):
     for document in range(first, last):
         begin = texts.documents[document]
         end = texts.documents[document + 1].segment
-        key = derived(derived(derived(seed, begin.file), begin.number), duplicate)
-        seed_state(state, key)
-        target = _target_length(state, rules)
-        segment = begin.segment
-        while segment < end:
-            a_end, b_end, is_random = _divide(state, segments, segment, end, target)
-            row = plans[count]
-            row.key = derived(derived(key, 1), segment - begin.segment)
-            row.document = document
-            row.a_start = segments[segment]
-            row.a_length = segments[a_end] - segments[segment]
-            row.b_length = segments[b_end] - segments[a_end]
-            row.target = target
-            row.partner = -1
-            segment = b_end
-            if is_random:
-                row.partner = partners
-                partners += 1
-                segment = a_end
-            count += 1
+        for duplicate in range(duplicates):
+            key = derived(derived(derived(seed, begin.file), begin.number), duplicate)
+            seed_state(state, key)
+            target = _target_length(state, rules)
+            segment = begin.segment
+            while segment < end:
+                a_end, b_end, is_random = _divide(state, segments, segment, end, target)
+                row = plans[count]
+                row.key = derived(derived(key, 1), segment - begin.segment)
+                row.document = document
+                row.a_start = segments[segment]
+                row.a_length = segments[a_end] - segments[segment]
+                row.b_length = segments[b_end] - segments[a_end]
+                row.target = target
+                row.partner = -1
+                segment = b_end
+                if is_random:
+                    row.partner = partners
+                    partners += 1
+                    segment = a_end
+                count += 1
     return count, partners
 
 

@@ -128,6 +128,20 @@ def shuffle(state, values, count):
 
 
 @compiled
+def _step(count, key):
+    return np.int64(derived(key, 4) >> np.uint64(1)) % count
+
+
+@compiled
+def _half(count):
+    # Of the bits of the network, an even number.
+    half = 1
+    while 1 << (2 * half) < count:
+        half += 1
+    return half
+
+
+@compiled
 def permuted(place, count, key):
     """Returns where a place goes in the key's permutation of range(count).
 
@@ -135,10 +149,8 @@ def permuted(place, count, key):
     inside: any place can be asked for alone, so that no order of all is in memory.
     """
     # A network of few bits favours some places; turned by a random step, none is.
-    place = (place + np.int64(derived(key, 4) >> np.uint64(1)) % count) % count
-    half = 1
-    while 1 << (2 * half) < count:
-        half += 1
+    place = (place + _step(count, key)) % count
+    half = _half(count)
     ones = (1 << half) - 1
     while True:
         left, right = place >> half, place & ones
@@ -148,6 +160,26 @@ def permuted(place, count, key):
         place = left << half | right
         if place < count:
             return place
+
+
+@compiled
+def places_before(places, count, key):
+    """Returns what `permuted` moves to each of places, int64 [n]."""
+    before = np.empty(len(places), np.int64)
+    half = _half(count)
+    ones = (1 << half) - 1
+    for i in range(len(places)):
+        place = places[i]
+        while True:  # the same way back
+            left, right = place >> half, place & ones
+            for turn in range(3, -1, -1):
+                word = derived(derived(key, turn), left)
+                left, right = right ^ np.int64(word & np.uint64(ones)), left
+            place = left << half | right
+            if place < count:
+                break
+        before[i] = (place - _step(count, key)) % count
+    return before
 
 
 @compiled

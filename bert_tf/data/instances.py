@@ -140,30 +140,20 @@ class PlannedInstances:
     ):
         self._rules = rules
         self._files = corpus.files
-        self._seed = np.uint64(seed % 2**64)
-        self._order = np.uint64(derived(self._seed, -1))
+        self._seed = as_key(seed)
+        self._order = order_key(self._seed)
         self._documents = len(corpus.texts.documents) - 1
         path = Path(folder, "plans")
         with path.open("wb") as writer:
             self.count = 0
             partners = 0
-            for first, last in _batches(corpus.texts):
-                most = np.diff(corpus.texts.documents["segment"][[first, last]])[0]
-                plans = np.empty(most, draws.PLAN)
-                for duplicate in range(duplicates):
-                    count, partners = draws.plan(
-                        rules,
-                        corpus.texts,
-                        self._seed,
-                        first,
-                        last,
-                        duplicate,
-                        partners,
-                        plans,
-                    )
-                    writer.write(plans[:count].tobytes())
-                    self.count += count
-                    on_documents(last - first)
+            for first, last in _batches(corpus.texts, _SEGMENTS // duplicates):
+                plans, partners = planned(
+                    rules, corpus.texts, self._seed, first, last, duplicates, partners
+                )
+                writer.write(plans.tobytes())
+                self.count += len(plans)
+                on_documents((last - first) * duplicates)
                 corpus.release()
         self._plans = path.open("rb")
 
@@ -183,11 +173,7 @@ class PlannedInstances:
             (np.cumsum(counts) - counts).reshape(-1, 2).T
         )
 
-        predictions = self._rules.max_predictions_per_seq
-        positions = np.empty((len(plans), predictions), np.int32)
-        shown = np.empty((len(plans), predictions), np.int32)
-        draws.mask_planned(self._rules, plans, pieces, pairs, positions, shown)
-        return Drawn(pieces, pairs, positions, shown)
+        return masked(self._rules, plans, pieces, pairs)
 
     @staticmethod
     def bytes_for(documents: int, pieces: int, rules: Rules, duplicates: int) -> int:
@@ -212,6 +198,44 @@ class PlannedInstances:
         return segments, counts
 
 
+def as_key(seed: int) -> np.uint64:
+    """Returns the key that planned instances are drawn under."""
+    return np.uint64(seed % 2**64)
+
+
+def order_key(seed: np.uint64) -> np.uint64:
+    """Returns the key of the permutation of all plans that the records are."""
+    return np.uint64(derived(seed, -1))
+
+
+def planned(
+    rules: Rules,
+    texts: draws.Texts,
+    seed: np.uint64,
+    first: int,
+    last: int,
+    duplicates: int,
+    partners: int = 0,
+) -> tuple[np.ndarray, int]:
+    """Returns `draws.plan` of documents, PLAN [n], and how many are random by then."""
+    most = np.diff(texts.documents["segment"][[first, last]])[0] * duplicates
+    plans = np.empty(most, draws.PLAN)
+    count, partners = draws.plan(
+        rules, texts, seed, first, last, duplicates, partners, plans
+    )
+    return plans[:count], partners
+
+
+def masked(
+    rules: Rules, plans: np.ndarray, pieces: np.ndarray, pairs: np.ndarray
+) -> Drawn:
+    """Draws the masks of planned pairs, which are ranges of pieces."""
+    positions = np.empty((len(plans), rules.max_predictions_per_seq), np.int32)
+    shown = np.empty_like(positions)
+    draws.mask_planned(rules, plans, pieces, pairs, positions, shown)
+    return Drawn(pieces, pairs, positions, shown)
+
+
 def _estimated_count(documents: int, pieces: int, rules: Rules, duplicates: int) -> int:
     """Returns how many instances documents make, rather too many."""
     # Short chunks, and what a pair that is too long loses, leave instances that go on
@@ -220,14 +244,14 @@ def _estimated_count(documents: int, pieces: int, rules: Rules, duplicates: int)
     return int(duplicates * each_time)
 
 
-def _batches(texts: draws.Texts) -> Iterator[tuple[int, int]]:
-    """Yields ranges of documents that have not many more segments than `_SEGMENTS`."""
+def _batches(texts: draws.Texts, segments: int) -> Iterator[tuple[int, int]]:
+    """Yields ranges of documents that have not many more segments than that."""
     documents = texts.documents
     first = 0
     while first < len(documents) - 1:
         end = bisect.bisect_right(
             range(len(documents)),
-            documents[first]["segment"] + _SEGMENTS,
+            documents[first]["segment"] + segments,
             key=lambda place: documents[place]["segment"],
         )
         last = min(max(first + 1, end - 1), len(documents) - 1)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.files import read_bytes, sha256, write_file
+from bert_tf.files import TENSORFLOW, Files, sha256
 
 FILE_NAME = "metadata.json"
 FORMAT_VERSION = 1
@@ -18,25 +18,25 @@ FORMAT_VERSION = 1
 
 def vocabulary(vocab_file: str) -> dict[str, Any]:
     """Returns what tells one vocabulary from another, and where it was found."""
-    return {
-        "file": os.path.abspath(vocab_file) if "://" not in vocab_file else vocab_file,
-        "sha256": sha256(vocab_file),
-    }
+    return {"file": vocabulary_path(vocab_file), "sha256": sha256(vocab_file)}
 
 
-def read(folder: str) -> dict[str, Any] | None:
+def vocabulary_path(vocab_file: str) -> str:
+    """Returns how a vocabulary's place is noted."""
+    return os.path.abspath(vocab_file) if "://" not in vocab_file else vocab_file
+
+
+def read(folder: str, files: Files = TENSORFLOW) -> dict[str, Any] | None:
     """Returns the metadata of a folder's records; None if there is none.
 
     Raises:
       DataError: The file is damaged, or of a later version of this package.
     """
-    import tensorflow as tf
-
     path = os.path.join(folder, FILE_NAME)
-    if not tf.io.gfile.exists(path):
+    if not files.exists(path):
         return None
     try:
-        found = json.loads(read_bytes(path))
+        found = json.loads(files.read(path))
         version = found.pop("format_version")
         if version == FORMAT_VERSION and not isinstance(found["settings"], dict):
             raise ValueError("settings are no object")
@@ -60,15 +60,17 @@ def read(folder: str) -> dict[str, Any] | None:
     return found
 
 
-def write(folder: str, values: Mapping[str, Any]) -> None:
+def write(folder: str, values: Mapping[str, Any], files: Files = TENSORFLOW) -> None:
     """Writes the metadata of a folder's records."""
     text = json.dumps(
         {"format_version": FORMAT_VERSION, **values}, ensure_ascii=False, indent=1
     )
-    write_file(os.path.join(folder, FILE_NAME), text + "\n")
+    files.write(os.path.join(folder, FILE_NAME), text + "\n")
 
 
-def check(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def check(
+    folder: str, settings: Mapping[str, Any], files: Files = TENSORFLOW
+) -> dict[str, Any] | None:
     """Returns the metadata of a folder's records, which are of the same settings.
 
     A run that ended before its first file was whole left nothing to be of the same.
@@ -77,17 +79,15 @@ def check(folder: str, settings: Mapping[str, Any]) -> dict[str, Any] | None:
       ConfigError: They are of other settings.
       DataError: The file is damaged, or of a later version of this package.
     """
-    import tensorflow as tf
-
-    found = read(folder)
+    found = read(folder, files)
     if found is None:
         return None
     theirs = found["settings"]
     difference = _difference("", _made_of(theirs), _made_of(settings))
     if difference is None:
         return found
-    files = [os.path.join(folder, str(name)) for name in theirs.get("files") or []]
-    if "counts" not in found and not any(map(tf.io.gfile.exists, files)):
+    paths = [os.path.join(folder, str(name)) for name in theirs.get("files") or []]
+    if "counts" not in found and not any(map(files.exists, paths)):
         return None
     raise ConfigError(
         f"Expected the folder {folder or '.'} to be empty, or of a run with the same "

@@ -29,11 +29,12 @@ from bert_tf.data.corpus import (
 from bert_tf.data.instances import Instances, PlannedInstances, ReleaseInstances
 from bert_tf.data.masking import CONTINUES, Rules, make_rules
 from bert_tf.data.pretraining_config import PretrainingDataConfig
+from bert_tf.data.record_summary import ShardCounts
 from bert_tf.data.shards import Bar, write_shards
 from bert_tf.data.text_files import find_text_files, would_be_found
 from bert_tf.data.work_folder import work_folder
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.files import staging_path, write_local_file
+from bert_tf.files import TENSORFLOW, Files, staging_path, write_local_file
 from bert_tf.tokenization.full_tokenizer import FullTokenizer
 from bert_tf.tokenization.graph_tokenizer import GraphTokenizer
 from bert_tf.tokenization.segmentation import ChineseWords, sentence_splitter
@@ -80,53 +81,32 @@ def create_pretraining_data(
     """
     config.check()
     bar = bar or _no_bar
-    vocab = _load_vocab(config)
-    settings = _settings(config)
-    if not _missing_files(config, settings):
+    vocab = load_checked_vocab(config)
+    paths = find_text_files(config.input_file)
+    check_apart(config, paths)
+    settings = settings_of(config, list(map(_describe, paths)))
+    if not missing_files(config, settings):
         found = metadata.read(config.folder)
         if found is not None and "counts" in found:
             logging.info("nothing to do: the records are there already")
             return found
-    rules = make_rules(
-        vocab,
-        config.max_seq_length,
-        config.max_predictions_per_seq,
-        config.short_seq_prob,
-        config.masked_lm_prob,
-        config.chosen_masking,
-    )
+    rules = rules_of(config, vocab)
     size = sum(text["bytes"] for text in settings["inputs"])
     # What can be said now; of many short documents there will be more.
     _check_memory(config, rules, len(settings["inputs"]), size // _BYTES_PER_PIECE)
     with work_folder(config.folder, config.work_dir) as work:
         # Only now, as a run beside this one may have made some of them.
-        missing = _missing_files(config, settings)
+        missing = missing_files(config, settings)
         _remove_unfinished(config.folder)
         corpus = _corpus(config, vocab, settings, work, bar)
         counts = _counts(corpus, vocab["[UNK]"])
         _check_corpus(config, rules, counts)
         instances = _instances(config, rules, corpus, counts, work, bar)
-        if instances.count < len(config.output_files):
-            raise ConfigError(
-                f"Expected no more files than records, got "
-                f"{len(config.output_files)} files for {instances.count} records; "
-                "lower --num_shards."
-            )
-        if config.folder:
-            tf.io.gfile.makedirs(config.folder)
+        check_shards(config, instances.count)
         # Whoever comes upon an unfinished folder knows what its files are.
         metadata.write(config.folder, {"settings": settings})
         records = write_shards(config, rules, instances, missing, bar)
-        made = {
-            "settings": settings,
-            "counts": {
-                **counts,
-                "records": records.records,
-                "random_next": records.random_next,
-                "masked": records.masked,
-            },
-            "length_histogram": records.length_histogram.tolist(),
-        }
+        made = described(settings, counts, records)
         metadata.write(config.folder, made)
     return made
 
@@ -139,7 +119,8 @@ def _no_bar(what: str, total: int, unit: str) -> Iterator[Callable[[int], Any]]:
 # --- Before anything is written -----------------------------------------------------
 
 
-def _load_vocab(config: PretrainingDataConfig) -> dict[str, int]:
+def load_checked_vocab(config: PretrainingDataConfig) -> dict[str, int]:
+    """Returns the vocabulary, piece -> id, which fits the flags."""
     vocab = load_vocab(config.vocab_file)
     check_special_pieces(vocab, config.vocab_file)
     if config.check_casing:
@@ -147,13 +128,26 @@ def _load_vocab(config: PretrainingDataConfig) -> dict[str, int]:
     return vocab
 
 
-def _input_paths(config: PretrainingDataConfig) -> list[str]:
-    paths = find_text_files(config.input_file)
-    _check_apart(config, paths)
-    return paths
+def rules_of(config: PretrainingDataConfig, vocab: dict[str, int]) -> Rules:
+    """Returns what a config's draws depend on."""
+    return make_rules(
+        vocab,
+        config.max_seq_length,
+        config.max_predictions_per_seq,
+        config.short_seq_prob,
+        config.masked_lm_prob,
+        config.chosen_masking,
+    )
 
 
-def _check_apart(config: PretrainingDataConfig, paths: list[str]) -> None:
+def split_of(config: PretrainingDataConfig) -> Callable[[str], list[str]] | None:
+    """Returns what makes sentences of a line; None if each line is one."""
+    if not config.sentence_split:
+        return None
+    return sentence_splitter(config.language or "en")
+
+
+def check_apart(config: PretrainingDataConfig, paths: list[str]) -> None:
     """Raises a ConfigError if an output file is also an input, now or the next time."""
     inputs = {os.path.realpath(path) for path in [*paths, config.vocab_file]}
     for path in config.output_files:
@@ -170,22 +164,32 @@ def _check_apart(config: PretrainingDataConfig, paths: list[str]) -> None:
             )
 
 
-def _settings(config: PretrainingDataConfig) -> dict[str, Any]:
-    """Returns all that the records are a function of."""
-    inputs = []
-    for path in _input_paths(config):
-        is_local = os.path.exists(path)
-        status = tf.io.gfile.stat(path)
-        inputs.append(
-            {
-                "path": os.path.abspath(path) if is_local else path,
-                "bytes": status.length,
-                # TensorFlow counts whole seconds.
-                "modified": os.stat(path).st_mtime_ns
-                if is_local
-                else status.mtime_nsec,
-            }
-        )
+def _describe(path: str) -> dict[str, Any]:
+    if os.path.exists(path):
+        return described_local(path)
+    status = tf.io.gfile.stat(path)
+    return {"path": path, "bytes": status.length, "modified": status.mtime_nsec}
+
+
+def described_local(path: str) -> dict[str, Any]:
+    """Returns what is noted of a local text file."""
+    status = os.stat(path)
+    return {
+        "path": os.path.abspath(path),
+        "bytes": status.st_size,
+        "modified": status.st_mtime_ns,  # TensorFlow counts whole seconds
+    }
+
+
+def settings_of(
+    config: PretrainingDataConfig, inputs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Returns all that the records are a function of.
+
+    Args:
+      config: What to make.
+      inputs: What is noted of each text file.
+    """
     return {
         **config.settings(),
         "vocab": metadata.vocabulary(config.vocab_file),
@@ -193,15 +197,36 @@ def _settings(config: PretrainingDataConfig) -> dict[str, Any]:
     }
 
 
-def _missing_files(
-    config: PretrainingDataConfig, settings: dict[str, Any]
+def described(
+    settings: dict[str, Any], counts: dict[str, int], records: ShardCounts
+) -> dict[str, Any]:
+    """Returns what metadata.json says of whole records.
+
+    Args:
+      settings: All that they are a function of.
+      counts: Of the texts: documents, segments, pieces, unknown pieces.
+      records: Of the records.
+    """
+    return {
+        "settings": settings,
+        "counts": {
+            **counts,
+            "records": records.records,
+            "random_next": records.random_next,
+            "masked": records.masked,
+        },
+        "length_histogram": records.length_histogram.tolist(),
+    }
+
+
+def missing_files(
+    config: PretrainingDataConfig, settings: dict[str, Any], files: Files = TENSORFLOW
 ) -> list[int]:
     """Returns which files are to be made; those that are there are of the settings."""
-    files = config.output_files
-    missing = [
-        place for place, path in enumerate(files) if not tf.io.gfile.exists(path)
-    ]
-    if metadata.check(config.folder, settings) is None and len(missing) < len(files):
+    paths = config.output_files
+    missing = [place for place, path in enumerate(paths) if not files.exists(path)]
+    found = metadata.check(config.folder, settings, files)
+    if found is None and len(missing) < len(paths):
         raise ConfigError(
             f"Expected {metadata.FILE_NAME} beside the records in "
             f"{config.folder or 'this folder'}, which says how they were made, found "
@@ -254,26 +279,24 @@ def _corpus(
             logging.info("going on with the texts that were tokenized before")
             return Corpus(work)
     paths = [text["path"] for text in settings["inputs"]]
-    split = None
-    if config.sentence_split:
-        split = sentence_splitter(config.language or "en")
     with contextlib.suppress(FileNotFoundError):
         os.remove(done)
     with bar("texts", sum(text["bytes"] for text in settings["inputs"]), "B") as on:
         spill_corpus(
             work,
             paths,
-            _tokenize(config, vocab),
+            tokenize_of(config, vocab),
             workers=config.workers,
             files_apart=config.mode == "stream",
-            split=split,
+            split=split_of(config),
             on_bytes=on,
         )
     write_local_file(done, json.dumps({**note, "sizes": corpus_sizes(work)}))
     return Corpus(work)
 
 
-def _tokenize(config: PretrainingDataConfig, vocab: dict[str, int]) -> Tokenize:
+def tokenize_of(config: PretrainingDataConfig, vocab: dict[str, int]) -> Tokenize:
+    """Returns what makes pieces of texts."""
     if config.word_segmenter == "jieba":
         words = ChineseWords(FullTokenizer(config.vocab_file, config.do_lower_case))
 
@@ -318,13 +341,28 @@ def _counts(corpus: Corpus, unknown: int) -> dict[str, int]:
 def _check_corpus(
     config: PretrainingDataConfig, rules: Rules, counts: dict[str, int]
 ) -> None:
-    if counts["documents"] == 1:
+    check_documents(config, counts["documents"])
+    _check_memory(config, rules, counts["documents"], counts["pieces"])
+
+
+def check_documents(config: PretrainingDataConfig, documents: int) -> None:
+    """Raises a DataError if a random segment could be of no other document."""
+    if documents == 1:
         raise DataError(
             f"Expected two documents or more, since a random next segment is one of "
             f"another document, found one in {config.input_file}; put a blank line "
             "between documents."
         )
-    _check_memory(config, rules, counts["documents"], counts["pieces"])
+
+
+def check_shards(config: PretrainingDataConfig, records: int) -> None:
+    """Raises a ConfigError if there are more files than records."""
+    files = len(config.output_files)
+    if records < files:
+        raise ConfigError(
+            f"Expected no more files than records, got {files} files for {records} "
+            "records; lower --num_shards."
+        )
 
 
 def _instances(

@@ -12,6 +12,9 @@ import numpy as np
 from bert_tf.data.record_files import read_batches
 from bert_tf.data.records import FeatureSpec
 
+# The features that `ShardCounts` are counts of.
+COUNTED = ("input_mask", "next_sentence_labels", "masked_lm_weights")
+
 
 # Arrays have no single answer to ==.
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,9 +81,8 @@ def count_shard(path: str, spec: FeatureSpec) -> ShardCounts:
     Raises:
       DataError: It is damaged, or holds other records.
     """
-    names = ("input_mask", "next_sentence_labels", "masked_lm_weights")
     # Parsing takes most of the time, so what is not counted is not parsed.
-    counted = {name: spec[name] for name in names if name in spec}
+    counted = {name: spec[name] for name in COUNTED if name in spec}
     total = ShardCounts.none(spec["input_mask"].shape[0])
     for batch in read_batches(path, counted):
         total += ShardCounts.of_batch(**batch)

@@ -12,7 +12,7 @@ from bert_tf.data import draws
 from bert_tf.data.instances import Instances
 from bert_tf.data.masking import Rules
 from bert_tf.data.pretraining_config import PretrainingDataConfig
-from bert_tf.data.record_summary import ShardCounts, count_shard
+from bert_tf.data.record_summary import COUNTED, ShardCounts, count_shard
 from bert_tf.data.records import (
     FeatureSpec,
     encode_records,
@@ -27,6 +27,13 @@ _BLOCK = 512
 
 # Called as `bar(what, total, unit)`; what it returns is called with each advance.
 Bar = Callable[[str, int, str], contextlib.AbstractContextManager[Callable[[int], Any]]]
+
+
+def spec_of(config: PretrainingDataConfig) -> FeatureSpec:
+    """Returns the features of a config's records."""
+    if config.unmasked:
+        return unmasked_features(config.max_seq_length)
+    return pretraining_features(config.max_seq_length, config.max_predictions_per_seq)
 
 
 def write_shards(
@@ -51,9 +58,7 @@ def write_shards(
     Raises:
       DataError: A file that is there has another number of records.
     """
-    spec = pretraining_features(config.max_seq_length, config.max_predictions_per_seq)
-    if config.unmasked:
-        spec = unmasked_features(config.max_seq_length)
+    spec = spec_of(config)
     files = config.output_files
     # As the release deals records to files.
     shards = [range(number, instances.count, len(files)) for number in missing]
@@ -94,11 +99,7 @@ def _records(
 ) -> Iterator[tuple[np.ndarray, ...]]:
     """Yields blocks of serialized records [n] of each shard, and what to count."""
     names = list(spec)
-    counted = [
-        name
-        for name in ("input_mask", "next_sentence_labels", "masked_lm_weights")
-        if name in spec
-    ]
+    counted = [name for name in COUNTED if name in spec]
     dtypes = [spec[name].dtype for name in names]
 
     def draw(place: np.ndarray, start: np.ndarray) -> list[np.ndarray]:

@@ -2,7 +2,8 @@
 
 import fnmatch
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -50,15 +51,24 @@ def would_be_found(path: str, input_file: str) -> bool:
     )
 
 
-def read_blocks(path: str) -> Iterator[bytes]:
+def open_file(path: str) -> Any:
+    """Opens a file, local or any that TensorFlow can open, for reading bytes."""
+    return tf.io.gfile.GFile(path, "rb")
+
+
+def read_blocks(path: str, opener: Callable[[str], Any] = open_file) -> Iterator[bytes]:
     """Yields a text file in blocks that end where a line does.
+
+    Args:
+      path: The file.
+      opener: What opens it for reading bytes; TensorFlow by default.
 
     Raises:
       DataError: It is not UTF-8, or a line is too long for a text.
     """
     rest = b""
     line = 1
-    with tf.io.gfile.GFile(path, "rb") as reader:
+    with opener(path) as reader:
         while chunk := reader.read(_BLOCK_BYTES):
             end = chunk.rfind(b"\n") + 1
             if not end:

@@ -70,6 +70,15 @@ def test_each_key_permutes(count):
         assert sorted(moved) == list(places)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 962, 2**20 + 1])
+def test_what_a_permutation_moves_is_found_again(count):
+    places = np.arange(count)[:: max(1, count // 1000)]
+    for key in (0, 1, 2**63 + 7):
+        moved = generator.permuted_places(places, count, np.uint64(key))
+        before = generator.places_before(moved, count, np.uint64(key))
+        np.testing.assert_array_equal(before, places)
+
+
 @pytest.mark.parametrize("count", [2, 3, 7, 16])
 def test_a_place_goes_anywhere_equally_often(count):
     keys = 6000
