@@ -8,6 +8,7 @@ from bert_tf.errors import ConfigError
 MODES = ("reference", "stream")
 MASKINGS = ("token", "whole_word", "span")
 WORD_SEGMENTERS = ("none", "jieba")
+RUNNERS = ("local", "beam")
 
 # No BERT has positions for more, and memory is taken by it.
 LONGEST_SEQUENCE = 4096
@@ -15,7 +16,10 @@ LONGEST_SEQUENCE = 4096
 MOST_SHARDS = 99_999
 
 # Fields that say where and how fast to work, not what comes out.
-_HOW = ("input_file", "output_file", "vocab_file", "check_casing", "num_workers")
+_HOW = (
+    *("input_file", "output_file", "vocab_file", "check_casing", "num_workers"),
+    *("runner", "beam_options"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +53,8 @@ class PretrainingDataConfig:
     num_shards: int | None = None
     num_workers: int | None = None
     work_dir: str | None = None
+    runner: str = "local"
+    beam_options: str | None = None
 
     def check(self) -> None:
         """Raises a ConfigError for values that contradict each other."""
@@ -56,6 +62,7 @@ class PretrainingDataConfig:
             ("mode", self.mode, MODES),
             ("masking", self.masking or "token", MASKINGS),
             ("word_segmenter", self.word_segmenter, WORD_SEGMENTERS),
+            ("runner", self.runner, RUNNERS),
         ):
             if value not in choices:
                 raise ConfigError(
@@ -79,6 +86,7 @@ class PretrainingDataConfig:
             if not 0.0 <= share <= 1.0:
                 raise ConfigError(f"Expected --{name} from 0 to 1, got {share}.")
         self._check_masking()
+        self._check_runner()
         if self.language is not None and not self.sentence_split:
             raise ConfigError(
                 "Expected --sentence_split beside --language, got none; the language "
@@ -114,6 +122,24 @@ class PretrainingDataConfig:
             raise ConfigError(
                 "Expected all of --output_file in one folder, which says in "
                 "metadata.json what they are, got several; name files of one folder."
+            )
+
+    def _check_runner(self) -> None:
+        if self.runner == "beam":
+            if self.mode != "stream":
+                raise ConfigError(
+                    f"Expected --mode=stream beside --runner=beam, got --mode="
+                    f"{self.mode}, which draws one record after the other; add it."
+                )
+            if self.work_dir is not None:
+                raise ConfigError(
+                    "Expected no --work_dir beside --runner=beam, whose workers keep "
+                    "nothing there; leave it out."
+                )
+        elif self.beam_options is not None:
+            raise ConfigError(
+                "Expected --runner=beam beside --beam_options, got --runner="
+                f"{self.runner}; add it, or leave out the options."
             )
 
     def _check_masking(self) -> None:

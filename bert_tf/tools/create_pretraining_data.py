@@ -2,20 +2,24 @@
 
 import dataclasses
 import functools
+import logging
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
+from absl import logging as absl_logging
 
 from bert_tf.data.pretraining_config import (
     MASKINGS,
     MODES,
     MOST_SHARDS,
+    RUNNERS,
     WORD_SEGMENTERS,
     PretrainingDataConfig,
 )
+from bert_tf.errors import ConfigError
 from bert_tf.tools.command_line import Group, run_tool
 from bert_tf.tools.flags import define_casing_flags, require
 from bert_tf.tools.progress import progress_bar
@@ -146,7 +150,8 @@ def _define_work(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "num_workers",
         None,
-        "Threads to work with; the records do not depend on it. Unset: one per core.",
+        "Threads to work with, or processes with --runner=beam on this machine; the "
+        "records do not depend on it. Unset: one per core.",
         lower_bound=1,
         flag_values=values,
     )
@@ -155,6 +160,21 @@ def _define_work(values: flags.FlagValues) -> None:
         None,
         "Local folder for the tokenized text while the tool runs, about as large as "
         "the text itself. Unset: beside --output_file.",
+        flag_values=values,
+    )
+    flags.DEFINE_enum(
+        "runner",
+        "local",
+        RUNNERS,
+        "beam: have Apache Beam make the records of --mode=stream, with files of any "
+        "kind that it knows: processes of this machine, or what --beam_options name.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "beam_options",
+        None,
+        'Options of Apache Beam, as in --beam_options="--runner=DataflowRunner '
+        '--project=... --region=... --temp_location=gs://...".',
         flag_values=values,
     )
 
@@ -167,15 +187,39 @@ GROUPS = (
 )
 
 
+def _create(config: PretrainingDataConfig) -> dict[str, Any]:
+    from bert_tf.data.pretraining_data import create_pretraining_data
+
+    with Termination(signal.SIGINT, signal.SIGTERM) as termination:
+        return create_pretraining_data(
+            config, functools.partial(progress_bar, termination)
+        )
+
+
+def _create_by_beam(config: PretrainingDataConfig) -> dict[str, Any]:
+    logging.disable(logging.WARNING)  # it misses what only some clouds need
+    try:
+        import apache_beam  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"Expected Apache Beam to be installed for --runner=beam, found that it is "
+            f"not ({error}); run pip install 'bert-tf[beam]'."
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    from bert_tf.data.beam import create_pretraining_data_with_beam
+
+    return create_pretraining_data_with_beam(config)
+
+
 def _report(made: dict[str, Any], config: PretrainingDataConfig) -> None:
     """Logs what was made, and warns of what is hardly meant."""
-    from absl import logging
-
     counts = made["counts"]
     random_next = counts["random_next"] / counts["records"]
     unknown = counts["unknown_pieces"] / counts["pieces"]
     files = config.output_files
-    logging.info(
+    absl_logging.info(
         "%s records of %s documents (%s pieces, %.2f %% unknown), %.1f %% with a "
         "random next segment: %s",
         f"{counts['records']:,}",
@@ -186,12 +230,12 @@ def _report(made: dict[str, Any], config: PretrainingDataConfig) -> None:
         files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more",
     )
     if unknown > 0.1:
-        logging.warning(
+        absl_logging.warning(
             "%.0f %% of the pieces are unknown: is the vocabulary one for these texts?",
             100 * unknown,
         )
     if random_next > 0.9:
-        logging.warning(
+        absl_logging.warning(
             "%.0f %% of the next segments are random: are there several sentences to a "
             "document, one a line, and much shorter than --max_seq_length?",
             100 * random_next,
@@ -210,12 +254,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             }
         )
         config.check()
-        from bert_tf.data.pretraining_data import create_pretraining_data
-
-        with Termination(signal.SIGINT, signal.SIGTERM) as termination:
-            made = create_pretraining_data(
-                config, functools.partial(progress_bar, termination)
-            )
+        made = _create_by_beam(config) if config.runner == "beam" else _create(config)
         _report(made, config)
 
     return run_tool(

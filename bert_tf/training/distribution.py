@@ -264,7 +264,8 @@ def check_batch_size(
 
 
 def _first_sentence(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split(". ")[0].split("\n")[0]
+    text = str(error).removeprefix("Graph execution error:").strip()
+    return (text or type(error).__name__).split(". ")[0].split("\n")[0]
 
 
 def _tpu_strategy(
