@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf.errors import CheckpointError
-from bert_tf.files import staging_path, write_file
+from bert_tf.files import remove, staging_path, write_file
 from bert_tf.naming import by_google_name
 
 GLOBAL_STEP = "global_step"
@@ -358,39 +358,46 @@ def write_tensors(path: str, tensors: Mapping[str, Any]) -> None:
             f"Expected the prefix of the files to write, such as "
             f"{os.path.join(str(path), 'model.ckpt')}, got the folder {path}."
         )
-    tf.io.gfile.makedirs(folder)
     staging = staging_path(os.path.join(folder, base))
-    if tf.io.gfile.exists(staging):
-        tf.io.gfile.rmtree(staging)  # left by a writer that was killed
-    tf.io.gfile.makedirs(staging)
     # Sorted names give the byte order of TensorFlow's own Saver.
     names = sorted(tensors)
-    staged = os.path.join(staging, base)
     values = [tf.convert_to_tensor(tensors[name]) for name in names]
     try:
+        tf.io.gfile.makedirs(folder)
+        remove(staging)  # left by a writer that was killed
+        tf.io.gfile.makedirs(staging)
         tf.raw_ops.SaveV2(
-            prefix=staged,
+            prefix=os.path.join(staging, base),
             tensor_names=names,
             shape_and_slices=[""] * len(names),
             tensors=values,
         )
+        _name_files(folder, staging, base)
     except tf.errors.OpError as error:
         with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.rmtree(staging)
+            remove(staging)
         size = sum(value.dtype.size * value.shape.num_elements() for value in values)
         raise CheckpointError(
             f"Expected room for a checkpoint of {size / 1e6:.1f} MB at {path}, found "
             f"that it cannot be written ({_reason(error)}); those that were there are "
-            "whole: make room, and give the same command again."
+            "whole: make room, or see to your access, and give the same command again."
         ) from error
+
+
+def _name_files(folder: str, staging: str, base: str) -> None:
+    """Moves a whole checkpoint to its place, data first, and names it the newest.
+
+    In a store too, where each file is renamed for itself: until the last of them, the
+    folder's `checkpoint` names the one before.
+    """
     # A checkpoint of the same name goes first: its index must not meet our data.
     _remove(folder, [base])
-    files = tf.io.gfile.listdir(staging)
+    files = [name for name in tf.io.gfile.listdir(staging) if _ANY_FILE.search(name)]
     for name in sorted(files, key=lambda name: name.endswith(".index")):
         tf.io.gfile.rename(
             os.path.join(staging, name), os.path.join(folder, name), overwrite=True
         )
-    tf.io.gfile.rmtree(staging)
+    remove(staging)
     known = [os.path.basename(p) for p in reversed(_state(folder))]
     _write_state(folder, [p for p in known if p != base] + [base])
 

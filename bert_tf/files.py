@@ -6,6 +6,11 @@ import os
 from collections.abc import Iterator
 
 
+def is_remote(path: str) -> bool:
+    """Returns whether a path is in a store such as gs://, not on this machine."""
+    return "://" in path
+
+
 def staging_path(path: str) -> str:
     """Returns what a file or folder is called while it is written.
 
@@ -17,24 +22,49 @@ def staging_path(path: str) -> str:
 
 
 @contextlib.contextmanager
-def staged(path: str) -> Iterator[str]:
+def staged(path: str, last: str | None = None) -> Iterator[str]:
     """Yields where to write a large file or a folder, which is named when it is whole.
 
     An existing file is replaced. If writing fails, what was written is removed.
+
+    Args:
+      path: What it is to be called.
+      last: The file in a folder without which nobody takes the folder for whole. A
+        store renames a folder file by file: that one is renamed last.
     """
     import tensorflow as tf
 
     staging = staging_path(path)
-    _remove(staging)  # of a writer that was killed
+    remove(staging)  # of a writer that was killed
     try:
         yield staging
-        tf.io.gfile.rename(staging, path, overwrite=True)
+        if last is not None and is_remote(path):
+            _rename_files(staging, path, last)
+        else:
+            tf.io.gfile.rename(staging, path, overwrite=True)
     except BaseException:  # Ctrl-C as well
-        _remove(staging)
+        # The store that failed may still do so; what it said is worth more.
+        with contextlib.suppress(tf.errors.OpError):
+            remove(staging)
         raise
 
 
-def _remove(path: str) -> None:
+def _rename_files(staging: str, path: str, last: str) -> None:
+    import tensorflow as tf
+
+    found = [
+        os.path.join(folder, name).removeprefix(staging + "/")
+        for folder, _, names in tf.io.gfile.walk(staging)
+        for name in names
+    ]
+    for name in sorted(found, key=lambda name: (name == last, name)):
+        tf.io.gfile.rename(
+            os.path.join(staging, name), os.path.join(path, name), overwrite=True
+        )
+    remove(staging)
+
+
+def remove(path: str) -> None:
     """Removes a file or a folder, if it is there."""
     import tensorflow as tf
 

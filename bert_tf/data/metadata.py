@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.files import TENSORFLOW, Files, sha256
+from bert_tf.files import TENSORFLOW, Files, is_remote, sha256
 
 FILE_NAME = "metadata.json"
 FORMAT_VERSION = 1
@@ -23,7 +23,7 @@ def vocabulary(vocab_file: str) -> dict[str, Any]:
 
 def vocabulary_path(vocab_file: str) -> str:
     """Returns how a vocabulary's place is noted."""
-    return os.path.abspath(vocab_file) if "://" not in vocab_file else vocab_file
+    return vocab_file if is_remote(vocab_file) else os.path.abspath(vocab_file)
 
 
 def read(folder: str, files: Files = TENSORFLOW) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from bert_tf.errors import ConfigError
+from bert_tf.files import is_remote
 
 MODES = ("reference", "stream")
 MASKINGS = ("token", "whole_word", "span")
@@ -97,7 +98,7 @@ class PretrainingDataConfig:
                 f"Expected --max_seq_length to be at most {LONGEST_SEQUENCE}, "
                 f"got {self.max_seq_length}."
             )
-        if self.work_dir is not None and "://" in self.work_dir:
+        if self.work_dir is not None and is_remote(self.work_dir):
             raise ConfigError(
                 f"Expected a local folder in --work_dir, got {self.work_dir}; the "
                 "tokenized text is read from all over."

@@ -13,6 +13,7 @@ from typing import TextIO
 import tensorflow as tf
 
 from bert_tf.errors import ConfigError, DataError
+from bert_tf.files import is_remote
 
 _NAME = ".pretraining-data"
 
@@ -42,7 +43,7 @@ def work_folder(output_folder: str, parent: str | None = None) -> Iterator[str]:
         made.
     """
     with contextlib.ExitStack() as stack:
-        if "://" not in output_folder:
+        if not is_remote(output_folder):
             own = os.path.join(output_folder, _NAME)
             stack.enter_context(_one_run(own))
         if parent is not None:
@@ -50,7 +51,7 @@ def work_folder(output_folder: str, parent: str | None = None) -> Iterator[str]:
             place = zlib.crc32(os.path.abspath(output_folder).encode())
             own = os.path.join(parent, f"{_NAME}-{place:08x}")
             stack.enter_context(_one_run(own))
-        elif "://" in output_folder:
+        elif is_remote(output_folder):
             own = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="pretraining-data-")
             )

@@ -12,7 +12,7 @@ from bert_tf.files import staged
 from bert_tf.serving import tf_serving
 from bert_tf.serving.assets import write_assets
 from bert_tf.serving.inference import inference_model
-from bert_tf.serving.saved_model import version_folders
+from bert_tf.serving.saved_model import GRAPH_FILE, version_folders
 from bert_tf.serving.signatures import all_signatures
 from bert_tf.serving.warm_up import write_warm_up_requests
 from bert_tf.tasks.servable import Servable, Signature
@@ -103,7 +103,10 @@ def export(
     version = os.path.join(export_dir, str(newest + 1))
     signatures = all_signatures(servable)
     # TF Serving loads a numbered folder as soon as it appears: it must be whole.
-    with staged(version) as folder, tempfile.TemporaryDirectory() as assets:
+    with (
+        staged(version, last=GRAPH_FILE) as folder,
+        tempfile.TemporaryDirectory() as assets,
+    ):
         write_assets(servable, assets)
         module = _ServingModule(servable, model, options, assets)
         tf.saved_model.save(module, folder, signatures=module.functions(signatures))

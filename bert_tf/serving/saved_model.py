@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import read_bytes
 
-_GRAPH_FILE = "saved_model.pb"
+GRAPH_FILE = "saved_model.pb"
 _DEFAULT_VERSION = 1
 # What an error of TensorFlow says beside what is wrong: where in the graph it is.
 _PREAMBLE = re.compile(
@@ -127,19 +127,21 @@ def _find_version(export_dir: str, version: int | None) -> tuple[str, int]:
             f"Expected the folder of an export at {export_dir}, found none; check the "
             "path."
         )
-    if tf.io.gfile.exists(os.path.join(export_dir, _GRAPH_FILE)):
+    if _has_graph(export_dir):
         name = os.path.basename(os.path.normpath(export_dir))
         found = {int(name) if name.isdecimal() else _DEFAULT_VERSION: export_dir}
     else:
         found = version_folders(export_dir)
     if not found:
         raise ConfigError(
-            f"Expected {_GRAPH_FILE} or numbered folders such as "
+            f"Expected {GRAPH_FILE} or numbered folders such as "
             f"{os.path.join(export_dir, '1')} in {export_dir}, found neither; name the "
             "folder of an export."
         )
     if version is None:
-        version = max(found)
+        # In a store, another one may be being written: its graph comes last.
+        whole = [each for each in found if _has_graph(found[each])]
+        version = max(whole or found)
     if version not in found:
         raise ConfigError(
             f"Expected version {version} in {export_dir}, found "
@@ -148,11 +150,15 @@ def _find_version(export_dir: str, version: int | None) -> tuple[str, int]:
     return found[version], version
 
 
+def _has_graph(path: str) -> bool:
+    return tf.io.gfile.exists(os.path.join(path, GRAPH_FILE))
+
+
 def _read_meta_graph(path: str) -> meta_graph_pb2.MetaGraphDef:
-    file = os.path.join(path, _GRAPH_FILE)
+    file = os.path.join(path, GRAPH_FILE)
     if not tf.io.gfile.exists(file):
         raise ConfigError(
-            f"Expected {_GRAPH_FILE} in {path}, found none; remove the folder, or "
+            f"Expected {GRAPH_FILE} in {path}, found none; remove the folder, or "
             "export into it again."
         )
     try:

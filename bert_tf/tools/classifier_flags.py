@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from absl import flags
 
 from bert_tf.errors import ConfigError
+from bert_tf.files import is_remote
 from bert_tf.tools.fine_tuning_flags import (
     FineTuningConfig,
     check_dev_fraction,
@@ -173,7 +174,7 @@ class ClassifierConfig(FineTuningConfig):
                 f"Expected --data_dir, the folder of {self.task_name}'s files, got "
                 "none."
             )
-        local = self.data_dir and "://" not in self.data_dir
+        local = self.data_dir and not is_remote(self.data_dir)
         if local and not os.path.isdir(self.data_dir or ""):
             raise ConfigError(
                 f"Expected a folder at --data_dir={self.data_dir}, found none; check "

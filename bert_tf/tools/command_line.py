@@ -17,6 +17,9 @@ from absl import flags, logging
 from bert_tf.errors import CheckpointError, ConfigError, DataError
 from bert_tf.tools.flags import require
 
+# Characters of what TensorFlow says of a file.
+_LONGEST_REASON = 400
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:
@@ -86,7 +89,7 @@ def run_tool(
     except Exception as error:
         if not _is_for_the_user(error):
             raise
-        _last_line(name, str(error))
+        _last_line(name, _sentence(error))
         return 1
     return 0
 
@@ -104,9 +107,24 @@ def _is_for_the_user(error: Exception) -> bool:
             tf.errors.FailedPreconditionError,
             tf.errors.ResourceExhaustedError,
             tf.errors.UnavailableError,
+            tf.errors.UnimplementedError,
+            tf.errors.AbortedError,
             tf.errors.DataLossError,
         )
     return isinstance(error, (*known, OSError))
+
+
+def _sentence(error: Exception) -> str:
+    """Returns what to say of an error; TensorFlow's own are of files that fail."""
+    message = getattr(error, "message", None)
+    if message is None:
+        return str(error)
+    reason = " ".join(message.split())[:_LONGEST_REASON]
+    return (
+        f"Expected to read and write the files that the flags name, found that this "
+        f"fails ({reason}); check paths, access and network, and give the same command "
+        "again."
+    )
 
 
 def print_lines(lines: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from bert_tf.errors import ConfigError
+from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, run_tool
 from bert_tf.tools.flags import require
 
@@ -45,6 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     def run(values: flags.FlagValues) -> None:
         require(values, "input", "output_dir")
         source, target = values.input, values.output_dir
+        for name, path in (("input", source), ("output_dir", target)):
+            if is_remote(path):
+                raise ConfigError(
+                    f"Expected a folder of this machine at --{name}, got {path}; name "
+                    "one, and copy it from or to the store."
+                )
         if not os.path.isdir(source):
             raise ConfigError(
                 f"Expected a folder at --input={source}, found none; check the path."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError
+from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, print_lines, run_tool
 from bert_tf.tools.flags import boolean, integer, require, string
 from bert_tf.tools.model_files import ModelFiles, define_model_files
@@ -186,7 +187,7 @@ def _check_output(values: flags.FlagValues) -> None:
             "Expected --model_name of letters, digits, _ and -, got "
             f"{values.model_name!r}; name it so."
         )
-    if "://" not in path and os.path.exists(path) and not os.path.isdir(path):
+    if not is_remote(path) and os.path.exists(path) and not os.path.isdir(path):
         raise ConfigError(
             f"Expected a folder at --export_dir={path}, found a file; name another."
         )
@@ -215,7 +216,7 @@ def _check_file(values: flags.FlagValues) -> None:
 
 
 def _exists(path: str) -> bool:
-    if "://" not in path:
+    if not is_remote(path):
         return os.path.lexists(path)
     import tensorflow as tf
 

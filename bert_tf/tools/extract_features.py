@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError, DataError
+from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, run_tool
 from bert_tf.tools.flags import (
     MAX_SEQ_LENGTH,
@@ -181,7 +182,7 @@ def _layers(values: flags.FlagValues) -> list[int]:
 def _check_output(values: flags.FlagValues) -> None:
     """Raises a ConfigError if the output cannot or should not be written."""
     path = values.output_file
-    if "://" in path:
+    if is_remote(path):
         return
     if os.path.isdir(path):
         raise ConfigError(

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError
+from bert_tf.files import is_remote
 from bert_tf.training.cluster import Cluster, find_cluster
 
 _TPU_ONLY = (
@@ -192,7 +193,7 @@ class TrainingConfig(DeviceConfig):
                 "export_dir",
             ):
                 path = getattr(self, name, None)
-                if path and not all("://" in each for each in path.split(",")):
+                if path and not all(map(is_remote, path.split(","))):
                     raise ConfigError(
                         f"Expected a remote path such as gs://BUCKET/... in --{name} "
                         f"for a remote TPU, got the local path {path}; copy it to a "
@@ -201,7 +202,7 @@ class TrainingConfig(DeviceConfig):
         check_files(self, "bert_config_file", "vocab_file")
         for name in ("output_dir", "export_dir"):
             path = getattr(self, name, None)
-            there = path if path and "://" not in path else "."
+            there = path if path and not is_remote(path) else "."
             while not os.path.exists(there):
                 there = os.path.dirname(there) or "."
             if not os.path.isdir(there):
@@ -265,7 +266,7 @@ def check_files(chosen: Any, *names: str) -> None:
     """
     for name in names:
         path = getattr(chosen, name)
-        if path and "://" not in path and not os.path.isfile(path):
+        if path and not is_remote(path) and not os.path.isfile(path):
             raise ConfigError(
                 f"Expected a file at --{name}={path}, found none; check the path."
             )

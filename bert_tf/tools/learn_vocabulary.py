@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError, DataError
+from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, run_tool
 from bert_tf.tools.flags import require
 from bert_tf.tools.progress import progress_bar
@@ -121,7 +122,7 @@ def _check_output(vocab_file: str, input_file: str) -> None:
             f"{vocab_file} would be taken for one of --input_file={input_file}; name "
             "another."
         )
-    if "://" in vocab_file:
+    if is_remote(vocab_file):
         return
     folder = os.path.dirname(os.path.abspath(vocab_file))
     while not os.path.exists(folder):

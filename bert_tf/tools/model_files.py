@@ -8,6 +8,7 @@ from typing import Self
 from absl import flags
 
 from bert_tf.errors import ConfigError
+from bert_tf.files import is_remote
 from bert_tf.tools.flags import define_casing_flags, string
 
 _FILES = ("bert_config_file", "vocab_file", "init_checkpoint")
@@ -71,7 +72,7 @@ class ModelFiles:
           ConfigError: They name none, or something that is not there.
         """
         folder = values.model_dir or ""
-        if folder and "://" not in folder and not os.path.isdir(folder):
+        if folder and not is_remote(folder) and not os.path.isdir(folder):
             raise ConfigError(
                 f"Expected a folder at --model_dir={folder}, found none; check the "
                 "path."
@@ -96,7 +97,7 @@ class ModelFiles:
 def _file(values: flags.FlagValues, folder: str, flag: str, name: str) -> str:
     """Returns the path of one of the model's files."""
     path = values[flag].value or os.path.join(folder, name)
-    if "://" not in path and not os.path.isfile(path):
+    if not is_remote(path) and not os.path.isfile(path):
         raise ConfigError(
             f"Expected a file at {path}, found none; check --model_dir, or name the "
             f"file with --{flag}."

@@ -13,6 +13,7 @@ from absl import logging
 from bert_tf import checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
+from bert_tf.files import is_remote
 from bert_tf.host import held_by_process
 from bert_tf.modeling.kernels import POLICIES
 from bert_tf.optimization import create_optimizer
@@ -53,7 +54,7 @@ def _check_filesystems(config: TrainingConfig) -> None:
     """Raises a ConfigError for a remote path that TensorFlow cannot reach."""
     for field in dataclasses.fields(config):
         path = getattr(config, field.name)
-        if isinstance(path, str) and "://" in path and field.name not in _ADDRESSES:
+        if isinstance(path, str) and is_remote(path) and field.name not in _ADDRESSES:
             try:
                 tf.io.gfile.exists(path)
             except tf.errors.OpError as error:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from bert_tf.errors import ConfigError
+from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, run_tool
 
 
@@ -28,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def plot(values: flags.FlagValues, *folders: str) -> None:
         from bert_tf.training import curves
 
+        for folder in filter(is_remote, folders):
+            raise ConfigError(
+                f"Expected folders of this machine, got {folder}; copy its files of "
+                "events, or show them with TensorBoard, which reads them there."
+            )
         folders = tuple({os.path.realpath(each): each for each in folders}.values())
         names = curves.short_names(folders)
         runs = [curves.read_run(folder) for folder in folders]

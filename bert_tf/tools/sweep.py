@@ -23,7 +23,7 @@ from typing import Any
 from absl import flags, logging
 
 from bert_tf.errors import ConfigError
-from bert_tf.files import write_local_file
+from bert_tf.files import is_remote, write_local_file
 from bert_tf.tools import flags as shared
 from bert_tf.tools import run_classifier, trials
 from bert_tf.tools.command_line import Group, all_flags, run_tool
@@ -193,7 +193,7 @@ def _check_flags(values: flags.FlagValues) -> None:
                 f"Expected a sweep only to train and to evaluate, got --{name}; add it "
                 "to the command that the sweep prints for the best run."
             )
-    if "://" in values.output_dir:
+    if is_remote(values.output_dir):
         raise ConfigError(
             f"Expected a folder of this machine at --output_dir, got "
             f"{values.output_dir}; name another."
