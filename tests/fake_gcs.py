@@ -8,7 +8,6 @@ server has to be in another process, as some calls of the client hold Python's l
 import json
 import os
 import re
-import socketserver
 import ssl
 import threading
 import time
@@ -95,6 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection: a tunnel's beginning, and then requests to Google's hosts."""
 
     protocol_version = "HTTP/1.1"
+    # Else each answer waits for 40 ms.
+    disable_nagle_algorithm = True
+    wbufsize = -1
     store: FakeStore
     tls: ssl.SSLContext
 
@@ -104,9 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
         self.send_response(200)
         self.end_headers()
+        self.wfile.flush()
         self.connection = self.tls.wrap_socket(self.connection, server_side=True)
         self.rfile = self.connection.makefile("rb")
-        self.wfile = socketserver._SocketWriter(self.connection)
+        self.wfile = self.connection.makefile("wb")
         self.close_connection = False
 
     def do_GET(self) -> None:
@@ -220,6 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Expect") == "100-continue":
             self.send_response_only(100)
             self.end_headers()
+            self.wfile.flush()
         if self.headers.get("Transfer-Encoding") == "chunked":
             parts = []
             while size := int(self.rfile.readline(), 16):

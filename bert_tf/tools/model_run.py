@@ -1,6 +1,7 @@
 """A task's model in an output folder: devices, weights, training, going on."""
 
 import abc
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -57,11 +58,25 @@ def _check_filesystems(config: TrainingConfig) -> None:
         if isinstance(path, str) and is_remote(path) and field.name not in _ADDRESSES:
             try:
                 tf.io.gfile.exists(path)
+                _check_bucket(f"--{field.name}", path)
             except tf.errors.OpError as error:
                 raise ConfigError(
                     f"Expected a path that TensorFlow can reach at --{field.name}="
                     f"{path}, got: {error.message}; check the path and your access."
                 ) from error
+
+
+def _check_bucket(flag: str, path: str) -> None:
+    """Raises a ConfigError if there is no such bucket: who wrote there would hang."""
+    scheme, _, rest = path.partition("://")
+    bucket = f"{scheme}://{rest.split('/')[0]}"
+    # Whoever may use what is in a bucket may not always ask for the bucket itself.
+    with contextlib.suppress(tf.errors.PermissionDeniedError):
+        if not tf.io.gfile.isdir(bucket):
+            raise ConfigError(
+                f"Expected a bucket at {flag}={path}, found no {bucket}; make it, or "
+                "name another."
+            )
 
 
 def read_bert_config(path: str, max_seq_length: int) -> BertConfig:
