@@ -42,6 +42,7 @@ _LOG_LEVEL = "--default_sdk_harness_log_level"
 _BLOCK_BYTES = 2**20
 
 _REMOTE_ERROR = re.compile(r"bert_tf\.errors\.(ConfigError|DataError): (.*)")
+_ANY_ERROR = re.compile(r"^[\w.]*(?:Error|Exception): .*$", re.MULTILINE)
 _ADDED = re.compile(r" \[while running .*", re.DOTALL)
 
 
@@ -54,7 +55,7 @@ def create_pretraining_data_with_beam(
 
     Args:
       config: What to make of what; paths are any that Beam knows. If `beam_options`
-        name no runner, processes of this machine do it.
+        name no runner, this process does it, or `num_workers` of this machine.
       block_bytes: How much text a worker takes at a time, about.
 
     Returns:
@@ -65,7 +66,10 @@ def create_pretraining_data_with_beam(
       DataError: Texts or vocabulary are not what they should be.
     """
     config.check()
-    pipeline_options, runner = _parsed(config.beam_options or "", config.workers)
+    pipeline_options, runner = _parsed(
+        config.beam_options or "", config.num_workers or 1
+    )
+    FileSystems.set_options(pipeline_options)
     files = BeamFiles()
     with tempfile.TemporaryDirectory() as folder:
         # Workers may not reach the file of the vocabulary: they are sent what is in it.
@@ -95,7 +99,7 @@ def create_pretraining_data_with_beam(
     try:
         with beam.Pipeline(options=pipeline_options, runner=runner) as pipeline:
             build(pipeline, job)
-    except (RuntimeError, ConfigError, DataError) as error:
+    except (RuntimeError, OSError, ConfigError, DataError) as error:
         raise _explained(error) from error
     made = metadata.read(config.folder, files)
     assert made is not None
@@ -140,6 +144,8 @@ def _parsed(options: str, workers: int) -> tuple[PipelineOptions, Any]:
     # What is given as it is by default is not told from what is not.
     if "--direct_num_workers" not in options:
         direct.direct_num_workers = workers
+    # Processes talk through ports that are open to all of the network, so that they
+    # have to be asked for.
     if "--direct_running_mode" not in options and direct.direct_num_workers > 1:
         direct.direct_running_mode = "multi_processing"
     # What DirectRunner stands for first fetches a program from the network.
@@ -201,7 +207,12 @@ def _explained(error: Exception) -> Exception:
         return type(error)(_ADDED.sub("", str(error)))
     matches = _REMOTE_ERROR.findall(str(error))
     if not matches:
-        return error
+        reasons = _ANY_ERROR.findall(str(error)) or [str(error)]
+        return ConfigError(
+            "Expected all workers to do their part, found that one failed "
+            f"({_ADDED.sub('', reasons[-1])}); files that are whole stay: give the "
+            "same command again."
+        )
     kind, text = matches[-1]
     return {"ConfigError": ConfigError, "DataError": DataError}[kind](
         _ADDED.sub("", text)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.files import Files, staging_path
@@ -21,9 +21,11 @@ class BeamFiles(Files):
     def write(self, path: str, content: str) -> None:
         with create_file(staging_path(path)) as writer:
             writer.write(content.encode())
-        if FileSystems.exists(path):
+        try:
+            FileSystems.rename([staging_path(path)], [path])
+        except BeamIOError:  # of a file system that replaces nothing
             FileSystems.delete([path])
-        FileSystems.rename([staging_path(path)], [path])
+            FileSystems.rename([staging_path(path)], [path])
 
 
 def open_text(path: str) -> Any:

@@ -151,7 +151,7 @@ def _define_work(values: flags.FlagValues) -> None:
         "num_workers",
         None,
         "Threads to work with, or processes with --runner=beam on this machine; the "
-        "records do not depend on it. Unset: one per core.",
+        "records do not depend on it. Unset: one thread per core, or one process.",
         lower_bound=1,
         flag_values=values,
     )
@@ -167,7 +167,7 @@ def _define_work(values: flags.FlagValues) -> None:
         "local",
         RUNNERS,
         "beam: have Apache Beam make the records of --mode=stream, with files of any "
-        "kind that it knows: processes of this machine, or what --beam_options name.",
+        "kind that it knows: on this machine, or by what --beam_options name.",
         flag_values=values,
     )
     flags.DEFINE_string(

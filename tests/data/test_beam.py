@@ -168,6 +168,20 @@ def test_bad_texts_leave_nothing_behind(tmp_path, text, changes, message):
     assert sorted(x.name for x in tmp_path.iterdir()) == ["text.txt"]
 
 
+def test_a_file_that_cannot_be_written_is_named(texts, tmp_path):
+    config = config_for(texts, tmp_path / "one", num_shards=2)
+    # Where the second file is to be put together.
+    in_the_way = tmp_path / "by_beam" / ".writing-records-00001-of-00002"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"one failed \(.*00001-of-00002") as caught:
+        by_beam(config)
+    assert "\n" not in str(caught.value) and "while running" not in str(caught.value)
+    in_the_way.rmdir()
+    create_pretraining_data(config)
+    folder, _ = by_beam(config)
+    assert content(folder) == content(config.folder)
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
