@@ -4,8 +4,8 @@
 
 Pretraining of a model of BERT-Medium's width on CPUs, the same rows per device for one,
 two and four of them: virtual devices of one process, and processes that find each other
-on this machine. Prints rows a second, and what of a step is gradients on their way: the
-step of as many devices that do not add them up is taken beside it.
+on this machine. Prints rows a second, and what a step is made of: its gradients, which
+are taken again alone, and the rest, which is to add them up and to update the weights.
 
 On a machine with fewer cores than devices, these share the cores: how much is done in
 all can then not grow, and what it loses is what the exchange costs.
@@ -26,7 +26,8 @@ from benchmarks.results import markdown
 from bert_tf.config import BertConfig
 from bert_tf.tools.command_line import Group, run_tool
 
-_COUNTS = (1, 2, 4)
+# One process is as one device.
+_COUNTS = {"devices": (1, 2, 4), "processes": (2, 4)}
 _CONFIG = BertConfig(
     vocab_size=30522,
     hidden_size=512,
@@ -93,8 +94,8 @@ def _one(settings: dict[str, Any], index: int) -> dict[str, float]:
     devices = [tf.config.LogicalDeviceConfiguration()] * settings["devices"]
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, devices)
-    several = settings["workers"] if "," in settings["workers"] else None
-    strategy = create_strategy(workers=several, worker_index=index if several else None)
+    workers = settings["workers"] or None
+    strategy = create_strategy(workers=workers, worker_index=index if workers else None)
     task = PretrainingTask(_CONFIG, settings["length"], 20)
     with strategy.scope():
         model = task.create_model()
@@ -163,8 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         shown = [
             ["workers", "rows/s", "s/step", "gradients, s", "exchange and update, s"]
         ]
-        for kind in ("devices", "processes"):
-            for count in _COUNTS:
+        for kind, counts in _COUNTS.items():
+            for count in counts:
                 found = measure(kind, count, values.rows, values.length, values.steps)
                 step, gradients = found["step"], found["gradients"]
                 shown.append(
