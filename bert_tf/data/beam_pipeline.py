@@ -274,16 +274,15 @@ class _Answer(_Records):
         plans: Plans,
     ) -> Iterator[Any]:
         (block,) = element[1]["texts"]
-        for request in element[1]["requests"]:
-            yield from self._records_of(
-                draws.Texts(*block), _Request(*request), plans.total
-            )
+        requests = list(element[1]["requests"])
+        if requests:  # taken together: most are of a pair or two
+            request = _Request(*map(np.concatenate, zip(*requests, strict=True)))
+            yield from self._records_of(draws.Texts(*block), request, plans.total)
 
     def _records_of(
         self, texts: draws.Texts, request: _Request, count: int
     ) -> Iterator[Any]:
-        # Arrays that came from elsewhere may be read only.
-        plans = request.plans.copy()
+        plans = request.plans
         # Where their first segments begin in what was sent along.
         lengths = plans["a_length"].astype(np.int64)
         plans["a_start"] = np.cumsum(lengths) - lengths
