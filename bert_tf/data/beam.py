@@ -22,7 +22,7 @@ from apache_beam.runners.portability.portable_runner import JobServiceHandle
 from apache_beam.utils.timestamp import Timestamp
 
 from bert_tf.data import metadata
-from bert_tf.data.beam_files import BeamFiles
+from bert_tf.data.beam_files import BeamFiles, check_file_system
 from bert_tf.data.beam_numbering import Job
 from bert_tf.data.beam_pipeline import build, with_vocab
 from bert_tf.data.pretraining_config import PretrainingDataConfig
@@ -70,6 +70,9 @@ def create_pretraining_data_with_beam(
         config.beam_options or "", config.num_workers or 1
     )
     FileSystems.set_options(pipeline_options)
+    pipeline = _pipeline(pipeline_options, runner, config.beam_options)
+    for path in (config.vocab_file, *config.input_file.split(","), config.output_file):
+        check_file_system(path)
     files = BeamFiles()
     with tempfile.TemporaryDirectory() as folder:
         # Workers may not reach the file of the vocabulary: they are sent what is in it.
@@ -96,13 +99,17 @@ def create_pretraining_data_with_beam(
         frozenset(missing),
         block_bytes,
     )
+    build(pipeline, job)
     try:
-        with beam.Pipeline(options=pipeline_options, runner=runner) as pipeline:
-            build(pipeline, job)
-    except (RuntimeError, OSError, ConfigError, DataError) as error:
+        pipeline.run().wait_until_finish()
+    except Exception as error:  # each runner has its own
         raise _explained(error) from error
     made = metadata.read(config.folder, files)
-    assert made is not None
+    if made is None or "counts" not in made:
+        raise ConfigError(
+            "Expected the runner to make all records, found that it ended before; give "
+            "the same command again."
+        )
     return made
 
 
@@ -155,6 +162,19 @@ def _parsed(options: str, workers: int) -> tuple[PipelineOptions, Any]:
         )
     )
     return parsed, FnApiRunner(provision_info=ExtendedProvisionInfo(told))
+
+
+def _pipeline(
+    parsed: PipelineOptions, runner: Any, options: str | None
+) -> beam.Pipeline:
+    try:
+        return beam.Pipeline(options=parsed, runner=runner)
+    except (ValueError, ImportError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            "Expected options that a runner of Apache Beam takes in --beam_options, "
+            f"got {options!r} ({reason}); correct them."
+        ) from error
 
 
 def _content(files: Files, path: str, flag: str) -> bytes:

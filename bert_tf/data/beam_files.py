@@ -5,6 +5,7 @@ from typing import Any
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from bert_tf.errors import ConfigError
 from bert_tf.files import Files, staging_path
 
 
@@ -26,6 +27,17 @@ class BeamFiles(Files):
         except BeamIOError:  # of a file system that replaces nothing
             FileSystems.delete([path])
             FileSystems.rename([staging_path(path)], [path])
+
+
+def check_file_system(path: str) -> None:
+    """Raises a ConfigError for a path of a kind that Beam does not know."""
+    try:
+        FileSystems.get_filesystem(path)
+    except (ValueError, OSError) as error:
+        raise ConfigError(
+            f"Expected a path that Apache Beam knows, got {path} ({error}); correct "
+            "it, or install Beam's extra for such paths, as 'apache-beam[gcp]'."
+        ) from error
 
 
 def open_text(path: str) -> Any:

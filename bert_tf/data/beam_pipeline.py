@@ -43,6 +43,7 @@ from bert_tf.data.pretraining_data import (
 from bert_tf.data.record_summary import COUNTED, ShardCounts
 from bert_tf.data.records import encode_records, write_serialized
 from bert_tf.data.shards import spec_of
+from bert_tf.errors import DataError
 from bert_tf.files import staging_path
 
 # Bytes of a finished file that are copied at a time.
@@ -120,6 +121,7 @@ def build(pipeline: beam.Pipeline, job: Job) -> None:
             job,
             beam.pvalue.AsIter(written),
             documents,
+            plans,
             beam.pvalue.AsSingleton(counts),
         )
     )
@@ -318,12 +320,17 @@ class _Write(beam.DoFn):
         list(begun)  # waited for
         number, records = element
         files = self._job.config.output_files
-        ordered = [record for _, record in sorted(records)]
-        assert len(ordered) == len(range(number, plans.total, len(files)))
-        path = files[number]
+        path, found = files[number], sorted(records)
+        expected = len(range(number, plans.total, len(files)))
+        # Runners have been seen to lose what they pass on.
+        if [place for place, _ in found] != list(range(expected)):
+            raise DataError(
+                f"Expected {expected} records for {path}, got {len(found)}, since the "
+                "runner lost some or brought them twice; give the same command again."
+            )
         with tempfile.TemporaryDirectory() as folder:
             local = os.path.join(folder, "records")
-            write_serialized(local, [ordered])
+            write_serialized(local, [(record for _, record in found)])
             with open(local, "rb") as reader, create_file(staging_path(path)) as writer:
                 while chunk := reader.read(_COPIED):
                     writer.write(chunk)
@@ -341,11 +348,20 @@ def _begin(_: None, job: Job, plans: Plans) -> None:
 
 
 def _describe(
-    _: None, job: Job, written: Any, documents: Documents, counts: ShardCounts
+    _: None,
+    job: Job,
+    written: Iterable[int],
+    documents: Documents,
+    plans: Plans,
+    counts: ShardCounts,
 ) -> None:
     """Writes what metadata.json says of whole records."""
-    if len(list(written)) != len(job.missing):
-        return
+    if {*written} != job.missing or counts.records != plans.total:
+        raise DataError(
+            f"Expected {plans.total} records in {len(job.missing)} files, got "
+            f"{counts.records}, since the runner lost some or brought them twice; give "
+            "the same command again."
+        )
     sums = Sizes(*documents.sums)
     of_texts = {
         "documents": sums.documents,

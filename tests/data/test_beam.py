@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bert_tf.data import beam_pipeline
 from bert_tf.data.beam import create_pretraining_data_with_beam
 from bert_tf.data.pretraining_config import PretrainingDataConfig
 from bert_tf.data.pretraining_data import create_pretraining_data
@@ -182,6 +183,21 @@ def test_a_file_that_cannot_be_written_is_named(texts, tmp_path):
     assert content(folder) == content(config.folder)
 
 
+@pytest.mark.parametrize("spoil", [lambda x: x[:-1], lambda x: [*x, x[-1]]])
+def test_what_a_runner_loses_is_missed(texts, tmp_path, monkeypatch, spoil):
+    """Beam's local one, with two processes, has been seen to lose 10 MB."""
+    whole = beam_pipeline._Records.records
+
+    def records(self, *arguments):
+        yield from spoil(list(whole(self, *arguments)))
+
+    monkeypatch.setattr(beam_pipeline._Records, "records", records)
+    config = config_for(texts, tmp_path / "one")
+    with pytest.raises(DataError, match=r"Expected \d+ records.*, got \d+, since"):
+        by_beam(config)
+    assert set(content(tmp_path / "by_beam")) == {"metadata.json"}
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -195,6 +211,9 @@ def test_a_file_that_cannot_be_written_is_named(texts, tmp_path):
         ({"vocab_file": "none.txt"}, "--vocab_file=none.txt, found none"),
         ({"input_file": "none*.txt"}, "text files at none*.txt, found none"),
         ({"output_file": str(VOCAB)}, "Expected records to be written elsewhere"),
+        ({"output_file": "foo://bucket/x"}, "knows, got foo://bucket/x"),
+        ({"input_file": "foo://bucket/*"}, "knows, got foo://bucket/*"),
+        ({"beam_options": "--runner=NoSuch"}, "takes in --beam_options, got '--runner"),
     ],
 )
 def test_bad_flags(texts, tmp_path, capfd, flags, says):
