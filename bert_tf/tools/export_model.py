@@ -12,7 +12,8 @@ from absl import flags, logging
 from bert_tf.errors import ConfigError
 from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, print_lines, run_tool
-from bert_tf.tools.flags import boolean, integer, require, string
+from bert_tf.tools.flag_kinds import boolean, integer, string
+from bert_tf.tools.flags import require
 from bert_tf.tools.model_files import ModelFiles, define_model_files
 
 if TYPE_CHECKING:

@@ -11,16 +11,13 @@ from absl import flags, logging
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.device_flags import DeviceConfig, define_device_flags
+from bert_tf.tools.flag_kinds import boolean, integer, string
 from bert_tf.tools.flags import (
     MAX_SEQ_LENGTH,
-    DeviceConfig,
-    boolean,
     check_files,
     define_casing_flags,
-    define_device_flags,
-    integer,
     require,
-    string,
 )
 from bert_tf.tools.progress import progress_bar
 from bert_tf.tools.termination import Termination

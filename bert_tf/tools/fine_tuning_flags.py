@@ -10,6 +10,7 @@ from absl import flags, logging
 from bert_tf.errors import ConfigError
 from bert_tf.tools import flags as shared
 from bert_tf.tools.command_line import Group
+from bert_tf.tools.device_flags import define_device_flags
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ def groups(
             ),
         ),
         Group("Memory and speed", define_memory_flags),
-        Group("Devices", shared.define_device_flags),
+        Group("Devices", define_device_flags),
     )
 
 

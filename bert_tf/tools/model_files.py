@@ -9,7 +9,8 @@ from absl import flags
 
 from bert_tf.errors import ConfigError
 from bert_tf.files import is_remote
-from bert_tf.tools.flags import define_casing_flags, string
+from bert_tf.tools.flag_kinds import string
+from bert_tf.tools.flags import define_casing_flags
 
 _FILES = ("bert_config_file", "vocab_file", "init_checkpoint")
 

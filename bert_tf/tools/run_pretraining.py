@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from bert_tf.tools import flags as shared
 from bert_tf.tools import pretraining_flags
 from bert_tf.tools.command_line import Group, run_training_tool
+from bert_tf.tools.device_flags import define_device_flags
 from bert_tf.tools.pretraining_flags import PretrainingConfig
 
 
@@ -35,7 +36,7 @@ GROUPS = (
     Group("Training", pretraining_flags.define_training_flags),
     Group("Evaluation", pretraining_flags.define_evaluation_flags),
     Group("Memory and speed", shared.define_memory_flags),
-    Group("Devices", shared.define_device_flags),
+    Group("Devices", define_device_flags),
 )
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bert_tf.errors import ConfigError
-from bert_tf.tools.flags import DeviceConfig
+from bert_tf.tools.device_flags import DeviceConfig
 from bert_tf.training.cluster import Cluster
 
 WORKERS = {"workers": "a:1,b:2", "worker_index": 1}

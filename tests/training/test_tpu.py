@@ -10,7 +10,7 @@ import tensorflow as tf
 from bert_tf import BertClassifier, ConfigError
 from bert_tf.checkpoint import CheckpointReader
 from bert_tf.tasks.classification import ClassificationTask
-from bert_tf.tools.flags import DeviceConfig
+from bert_tf.tools.device_flags import DeviceConfig
 from bert_tf.tools.run_classifier import main
 from bert_tf.training.distribution import create_strategy
 from tests.small_task import as_arguments, write_small_task
