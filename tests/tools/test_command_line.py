@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bert_tf.tools import convert_checkpoint
 from bert_tf.version import __version__
 from tests.small_task import as_arguments
 
@@ -270,6 +271,15 @@ def test_the_command_without_a_tool_lists_the_tools(without_tensorflow, argument
 def test_the_commands_version(without_tensorflow):
     done = without_tensorflow("-m", "bert_tf.tools.main", "--version")
     assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize("name", ["input", "output_dir"])
+def test_folders_that_convert_checkpoint_takes(tmp_path, capsys, name):
+    flags = {"input": tmp_path, "output_dir": tmp_path / "out", name: "gs://bucket/x"}
+    assert convert_checkpoint.main([f"--{k}={v}" for k, v in flags.items()]) == 1
+    said = capsys.readouterr().err
+    assert f"Expected a folder of this machine at --{name}, got gs://bucket/x" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_tool(without_tensorflow):

@@ -250,6 +250,21 @@ def test_configs_of_another_name_are_not_passed_over(tmp_path, monkeypatch):
     assert (tmp_path / "models.config").read_text() == written
 
 
+def test_tf_serving_reads_a_store_itself(monkeypatch):
+    written = {}
+    monkeypatch.setattr(tf_serving, "write_file", written.__setitem__)
+    monkeypatch.setattr(tf_serving, "read_bytes", lambda path: written[path].encode())
+    monkeypatch.setattr(tf_serving.tf.io.gfile, "exists", lambda path: False)
+    tf_serving.write_configs("gs://bucket/reviews", "reviews")
+    assert (
+        'base_path: "gs://bucket/reviews"'
+        in written["gs://bucket/reviews/models.config"]
+    )
+    start, _ = tf_serving.command_lines("gs://bucket/reviews", "reviews", ["text"])
+    assert "--model_config_file=gs://bucket/reviews/models.config" in start
+    assert " -v " not in start
+
+
 def test_a_file_in_the_way(model, tmp_path, capsys):
     (tmp_path / "export").write_text("mine")
     flags = [f"--model_dir={model}", f"--export_dir={tmp_path / 'export'}"]

@@ -228,6 +228,14 @@ def test_a_folder_without_curves_is_named(runs, tmp_path, capsys):
         read_run("nowhere")
 
 
+def test_a_folder_in_a_store(capsys):
+    assert plot.main(["gs://bucket/run"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "plot: Expected folders of this machine, got gs://bucket/run"
+    )
+
+
 def test_without_a_folder(capsys):
     assert plot.main([]) == 1
     assert capsys.readouterr().err == "plot: Expected RUN_DIR..., got none; name one.\n"
