@@ -68,8 +68,9 @@ def _check_filesystems(config: TrainingConfig) -> None:
 
 def _check_bucket(flag: str, path: str) -> None:
     """Raises a ConfigError if there is no such bucket: who wrote there would hang."""
-    scheme, _, rest = path.partition("://")
-    bucket = f"{scheme}://{rest.split('/')[0]}"
+    if not path.startswith("gs://"):  # other stores may have none
+        return
+    bucket = "/".join(path.split("/")[:3])
     # Whoever may use what is in a bucket may not always ask for the bucket itself.
     with contextlib.suppress(tf.errors.PermissionDeniedError):
         if not tf.io.gfile.isdir(bucket):

@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_written_is_named(texts, tmp_path):
 
 @pytest.mark.parametrize("spoil", [lambda x: x[:-1], lambda x: [*x, x[-1]]])
 def test_what_a_runner_loses_is_missed(texts, tmp_path, monkeypatch, spoil):
-    """Beam's local one, with two processes, has been seen to lose 10 MB."""
+    """Of two processes, a tenth of the records was seen to be missing."""
     whole = beam_pipeline._Records.records
 
     def records(self, *arguments):
