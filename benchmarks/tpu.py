@@ -40,11 +40,6 @@ _COMPILED = (
 )
 
 
-def make_task(name: str, config: BertConfig, length: int) -> Any:
-    """Returns a task by what it is called here, one of `TASKS`."""
-    return TASKS[name](config, length)
-
-
 def _classification(label_kind: str) -> Callable[[BertConfig, int], Any]:
     def make(config: BertConfig, length: int) -> Any:
         from bert_tf.tasks.classification import ClassificationTask
@@ -77,6 +72,7 @@ def _tagging(config: BertConfig, length: int) -> Any:
     return TaggingTask(config, _NO_WORDS, _LABELS, max_seq_length=length)
 
 
+# Name -> what makes such a task of an architecture and a length of rows.
 TASKS: dict[str, Callable[[BertConfig, int], Any]] = {
     "pretraining": _pretraining,
     "classification": _classification("single"),
@@ -208,7 +204,7 @@ def rows_of(topology: str) -> Iterator[dict[str, Any]]:
     compiler = TpuCompiler(topology)
     config = BertConfig(vocab_size=30522)
     for name, rows, length, precision in _COMPILED:
-        steps = steps_of(make_task(name, config, length), rows, precision)
+        steps = steps_of(TASKS[name](config, length), rows, precision)
         for what in ("train", "predict"):
             hlo = lowered(getattr(steps, what), steps.batch)
             start = time.monotonic()

@@ -13,7 +13,6 @@ all can then not grow, and what it loses is what the exchange costs.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from absl import flags
 from benchmarks.results import markdown
 from bert_tf.config import BertConfig
 from bert_tf.tools.command_line import Group, run_tool
+from tests.programs import free_addresses
 
 # One process is as one device.
 _COUNTS = {"devices": (1, 2, 4), "processes": (2, 4)}
@@ -49,12 +49,9 @@ def measure(
       rows, length: Of a batch of each.
       steps: How many to time.
     """
-    workers = []
+    workers: list[str] = []
     if kind == "processes":
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-        for each in sockets:
-            each.close()
+        workers = free_addresses(count)
     settings = {
         "devices": count if kind == "devices" else 1,
         "workers": ",".join(workers),
@@ -125,15 +122,13 @@ def _one(settings: dict[str, Any], index: int) -> dict[str, float]:
     timed(_WARM_UP)
     step = timed(settings["steps"])
 
-    batch = rows
-
     @tf.function
     def alone() -> Any:
         # Gradients that nobody else is sent.
         return strategy.run(
             lambda: [
                 tf.reduce_sum(x)
-                for x in trainer.gradients(batch)[0].dense
+                for x in trainer.gradients(rows)[0].dense
                 if x is not None
             ]
         )

@@ -101,6 +101,25 @@ class Files:
 
         return tf.io.gfile.exists(path)
 
+    def is_folder(self, path: str) -> bool:
+        """Returns whether there is such a folder."""
+        import tensorflow as tf
+
+        return tf.io.gfile.isdir(path)
+
+    def find(self, pattern: str) -> list[str]:
+        """Returns the paths that a pattern is of, in any order."""
+        import tensorflow as tf
+
+        return tf.io.gfile.glob(pattern)
+
+    def status(self, path: str) -> tuple[int, int]:
+        """Returns a file's bytes, and when it was changed, in nanoseconds."""
+        import tensorflow as tf
+
+        found = tf.io.gfile.stat(path)
+        return found.length, found.mtime_nsec
+
     def read(self, path: str) -> bytes:
         """Returns a file's content."""
         return read_bytes(path)
@@ -122,9 +141,9 @@ def read_bytes(path: str) -> bytes:
         return reader.read()
 
 
-def sha256(path: str) -> str:
-    """Returns what tells a file's content from another's, in hexadecimal digits."""
-    return hashlib.sha256(read_bytes(path)).hexdigest()
-
-
 TENSORFLOW = Files()
+
+
+def sha256(path: str, files: Files = TENSORFLOW) -> str:
+    """Returns what tells a file's content from another's, in hexadecimal digits."""
+    return hashlib.sha256(files.read(path)).hexdigest()

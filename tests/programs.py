@@ -1,6 +1,7 @@
 """Runs a tool as its user would: in a process of its own."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -35,3 +36,12 @@ def run(*arguments: str | Path, timeout: float = 280, **environment: str) -> str
     output, errors = process.communicate(timeout=timeout)
     assert process.returncode == 0, f"exit code {process.returncode}: {errors[-3000:]}"
     return output
+
+
+def free_addresses(count: int) -> list[str]:
+    """Addresses of this host that nothing listens at."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return addresses

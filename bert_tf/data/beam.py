@@ -19,7 +19,6 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import (
     ExtendedProvisionInfo,
 )
 from apache_beam.runners.portability.portable_runner import JobServiceHandle
-from apache_beam.utils.timestamp import Timestamp
 
 from bert_tf.data import metadata
 from bert_tf.data.beam_files import BeamFiles, check_file_system
@@ -27,8 +26,6 @@ from bert_tf.data.beam_numbering import Job
 from bert_tf.data.beam_pipeline import build, with_vocab
 from bert_tf.data.pretraining_config import PretrainingDataConfig
 from bert_tf.data.pretraining_data import (
-    check_apart,
-    described_local,
     load_checked_vocab,
     missing_files,
     rules_of,
@@ -81,20 +78,15 @@ def create_pretraining_data_with_beam(
         if not os.path.exists(config.vocab_file):
             local = with_vocab(config, content, folder)
         vocab = load_checked_vocab(local)
-        inputs = _find_texts(config)
-        check_apart(config, [each["path"] for each in inputs])
-        settings = settings_of(local, inputs)
-    settings["vocab"]["file"] = metadata.vocabulary_path(config.vocab_file)
-    rules = rules_of(config, vocab)
-    missing = missing_files(config, settings, files)
-    found = metadata.read(config.folder, files)
-    if not missing and found is not None and "counts" in found:
+    settings = settings_of(config, files)
+    missing, found = missing_files(config, settings, files)
+    if not missing and "counts" in found:
         return found
     job = Job(
         config,
         content,
         vocab["[UNK]"],
-        rules,
+        rules_of(config, vocab),
         settings,
         frozenset(missing),
         block_bytes,
@@ -183,42 +175,6 @@ def _content(files: Files, path: str, flag: str) -> bytes:
             f"Expected a file at {flag}={path}, found none; check the path."
         )
     return files.read(path)
-
-
-def _find_texts(config: PretrainingDataConfig) -> list[dict[str, Any]]:
-    """Returns what is noted of each text file, those of a pattern by their names."""
-    inputs: list[dict[str, Any]] = []
-    for pattern in config.input_file.split(","):
-        found = sorted(FileSystems.match([pattern])[0].metadata_list, key=_path)
-        if not found:
-            raise DataError(
-                f"Expected text files at {pattern}, found none; check --input_file."
-            )
-        for each in found:
-            if os.path.isdir(each.path):
-                raise DataError(
-                    f"Expected text files in --input_file, but {each.path} is a "
-                    f"folder; name the files in it, as in "
-                    f"{os.path.join(each.path, '*.txt')}."
-                )
-            inputs.append(
-                described_local(each.path)
-                if os.path.exists(each.path)
-                else {
-                    "path": each.path,
-                    "bytes": each.size_in_bytes,
-                    "modified": _nanoseconds(each.last_updated_in_seconds),
-                }
-            )
-    return inputs
-
-
-def _path(found: Any) -> str:
-    return found.path
-
-
-def _nanoseconds(seconds: float) -> int:
-    return Timestamp.of(seconds).micros * 1000
 
 
 def _explained(error: Exception) -> Exception:

@@ -1,9 +1,13 @@
 """Files of any kind that Apache Beam knows, as it reaches them."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from typing import Any
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.utils.timestamp import Timestamp
 
 from bert_tf.errors import ConfigError
 from bert_tf.files import Files, staging_path
@@ -15,18 +19,25 @@ class BeamFiles(Files):
     def exists(self, path: str) -> bool:
         return FileSystems.exists(path)
 
+    def is_folder(self, path: str) -> bool:
+        # Beam asks for files alone.
+        return os.path.isdir(path)
+
+    def find(self, pattern: str) -> list[str]:
+        return [each.path for each in FileSystems.match([pattern])[0].metadata_list]
+
+    def status(self, path: str) -> tuple[int, int]:
+        found = FileSystems.get_filesystem(path).metadata(path)
+        changed = Timestamp.of(found.last_updated_in_seconds)
+        return found.size_in_bytes, changed.micros * 1000
+
     def read(self, path: str) -> bytes:
         with open_text(path) as reader:
             return reader.read()
 
     def write(self, path: str, content: str) -> None:
-        with create_file(staging_path(path)) as writer:
+        with staged_file(path) as writer:
             writer.write(content.encode())
-        try:
-            FileSystems.rename([staging_path(path)], [path])
-        except BeamIOError:  # of a file system that replaces nothing
-            FileSystems.delete([path])
-            FileSystems.rename([staging_path(path)], [path])
 
 
 def check_file_system(path: str) -> None:
@@ -45,6 +56,16 @@ def open_text(path: str) -> Any:
     return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
-def create_file(path: str) -> Any:
-    """Opens a file, and makes its folder, for writing bytes as they are."""
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+@contextlib.contextmanager
+def staged_file(path: str) -> Iterator[Any]:
+    """Yields what writes a file's bytes, which is named when they are all there."""
+    staging = staging_path(path)
+    with FileSystems.create(
+        staging, compression_type=CompressionTypes.UNCOMPRESSED
+    ) as writer:
+        yield writer
+    try:
+        FileSystems.rename([staging], [path])
+    except BeamIOError:  # of a file system that replaces nothing
+        FileSystems.delete([path])
+        FileSystems.rename([staging], [path])

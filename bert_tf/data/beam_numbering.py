@@ -50,9 +50,13 @@ class Sizes(NamedTuple):
 def sizes_of(block: tuple[Key, draws.Texts], unknown: int) -> tuple[Key, Sizes]:
     """Returns what a block of pieces adds, given the id of [UNK]."""
     key, texts = block
-    ids = texts[0] & ~CONTINUES
-    found = int(np.count_nonzero(ids == unknown))
-    return key, Sizes(len(texts[2]) - 1, len(texts[1]) - 1, len(texts[0]), found)
+    ids = texts.pieces & ~CONTINUES
+    return key, Sizes(
+        documents=len(texts.documents) - 1,
+        segments=len(texts.segments) - 1,
+        pieces=len(ids),
+        unknown=int(np.count_nonzero(ids == unknown)),
+    )
 
 
 class Documents(NamedTuple):
@@ -72,7 +76,7 @@ class Documents(NamedTuple):
             before = in_file[-1] + starts[-1] - starts[-2] if keys else 0
             in_file.append(before if keys and keys[-1][0] == key[0] else 0)
             keys.append(key)
-            starts.append(starts[-1] + found[0])
+            starts.append(starts[-1] + found.documents)
         if not keys:
             raise DataError(
                 f"Expected sentences, one a line, in {job.config.input_file}, found no "

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import operator
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -18,16 +19,14 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
-from apache_beam.io.filesystems import FileSystems
 
 from bert_tf.data import draws, metadata
-from bert_tf.data.beam_files import BeamFiles, create_file, open_text
+from bert_tf.data.beam_files import BeamFiles, open_text, staged_file
 from bert_tf.data.beam_numbering import (
     Documents,
     Job,
     Key,
     Plans,
-    Sizes,
     sizes_of,
 )
 from bert_tf.data.corpus import Lines, read_documents, tokenized
@@ -44,7 +43,6 @@ from bert_tf.data.record_summary import COUNTED, ShardCounts
 from bert_tf.data.records import encode_records, write_serialized
 from bert_tf.data.shards import spec_of
 from bert_tf.errors import DataError
-from bert_tf.files import staging_path
 
 # Bytes of a finished file that are copied at a time.
 _COPIED = 2**20
@@ -159,7 +157,7 @@ class _Tokenize(beam.DoFn):
 
     def process(self, element: tuple[Key, Lines]) -> Iterator[tuple[Key, draws.Texts]]:
         key, lines = element
-        texts = tokenized(Lines(*lines), self._tokenize)
+        texts = tokenized(lines, self._tokenize)
         if len(texts.documents) > 1:
             yield key, texts
 
@@ -174,7 +172,7 @@ class _CountPlans(beam.DoFn):
         self, element: tuple[Key, draws.Texts], documents: Documents
     ) -> Iterator[tuple[Key, int, int]]:
         key, texts = element
-        rows, partners = documents.plans(self._job, key, draws.Texts(*texts))
+        rows, partners = documents.plans(self._job, key, texts)
         yield key, len(rows), partners
 
 
@@ -221,7 +219,7 @@ class _Pairs(_Records):
     def process(
         self, element: tuple[Key, draws.Texts], documents: Documents, plans: Plans
     ) -> Iterator[Any]:
-        key, texts = element[0], draws.Texts(*element[1])
+        key, texts = element
         all_plans, _ = documents.plans(self._job, key, texts)
         rows = plans.rows[key] + np.arange(len(all_plans))
         is_random = all_plans["partner"] >= 0
@@ -279,7 +277,7 @@ class _Answer(_Records):
         requests = list(element[1]["requests"])
         if requests:  # taken together: most are of a pair or two
             request = _Request(*map(np.concatenate, zip(*requests, strict=True)))
-            yield from self._records_of(draws.Texts(*block), request, plans.total)
+            yield from self._records_of(block, request, plans.total)
 
     def _records_of(
         self, texts: draws.Texts, request: _Request, count: int
@@ -331,10 +329,8 @@ class _Write(beam.DoFn):
         with tempfile.TemporaryDirectory() as folder:
             local = os.path.join(folder, "records")
             write_serialized(local, [(record for _, record in found)])
-            with open(local, "rb") as reader, create_file(staging_path(path)) as writer:
-                while chunk := reader.read(_COPIED):
-                    writer.write(chunk)
-        FileSystems.rename([staging_path(path)], [path])
+            with open(local, "rb") as reader, staged_file(path) as writer:
+                shutil.copyfileobj(reader, writer, _COPIED)
         yield number
 
 
@@ -362,7 +358,7 @@ def _describe(
             f"{counts.records}, since the runner lost some or brought them twice; give "
             "the same command again."
         )
-    sums = Sizes(*documents.sums)
+    sums = documents.sums
     of_texts = {
         "documents": sums.documents,
         "segments": sums.segments,

@@ -16,14 +16,12 @@ FILE_NAME = "metadata.json"
 FORMAT_VERSION = 1
 
 
-def vocabulary(vocab_file: str) -> dict[str, Any]:
+def vocabulary(vocab_file: str, files: Files = TENSORFLOW) -> dict[str, Any]:
     """Returns what tells one vocabulary from another, and where it was found."""
-    return {"file": vocabulary_path(vocab_file), "sha256": sha256(vocab_file)}
-
-
-def vocabulary_path(vocab_file: str) -> str:
-    """Returns how a vocabulary's place is noted."""
-    return vocab_file if is_remote(vocab_file) else os.path.abspath(vocab_file)
+    return {
+        "file": vocab_file if is_remote(vocab_file) else os.path.abspath(vocab_file),
+        "sha256": sha256(vocab_file, files),
+    }
 
 
 def read(folder: str, files: Files = TENSORFLOW) -> dict[str, Any] | None:

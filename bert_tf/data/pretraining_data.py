@@ -82,21 +82,18 @@ def create_pretraining_data(
     config.check()
     bar = bar or _no_bar
     vocab = load_checked_vocab(config)
-    paths = find_text_files(config.input_file)
-    check_apart(config, paths)
-    settings = settings_of(config, list(map(_describe, paths)))
-    if not missing_files(config, settings):
-        found = metadata.read(config.folder)
-        if found is not None and "counts" in found:
-            logging.info("nothing to do: the records are there already")
-            return found
+    settings = settings_of(config)
+    missing, found = missing_files(config, settings)
+    if not missing and "counts" in found:
+        logging.info("nothing to do: the records are there already")
+        return found
     rules = rules_of(config, vocab)
     size = sum(text["bytes"] for text in settings["inputs"])
     # What can be said now; of many short documents there will be more.
     _check_memory(config, rules, len(settings["inputs"]), size // _BYTES_PER_PIECE)
     with work_folder(config.folder, config.work_dir) as work:
         # Only now, as a run beside this one may have made some of them.
-        missing = missing_files(config, settings)
+        missing, _ = missing_files(config, settings)
         _remove_unfinished(config.folder)
         corpus = _corpus(config, vocab, settings, work, bar)
         counts = _counts(corpus, vocab["[UNK]"])
@@ -147,7 +144,7 @@ def split_of(config: PretrainingDataConfig) -> Callable[[str], list[str]] | None
     return sentence_splitter(config.language or "en")
 
 
-def check_apart(config: PretrainingDataConfig, paths: list[str]) -> None:
+def _check_apart(config: PretrainingDataConfig, paths: list[str], files: Files) -> None:
     """Raises a ConfigError if an output file is also an input, now or the next time."""
     inputs = {os.path.realpath(path) for path in [*paths, config.vocab_file]}
     for path in config.output_files:
@@ -157,44 +154,33 @@ def check_apart(config: PretrainingDataConfig, paths: list[str]) -> None:
                 f"vocabulary are read, but --output_file={path} is one of these, or "
                 "would be taken for one; name another."
             )
-        if tf.io.gfile.isdir(path):
+        if files.is_folder(path):
             raise ConfigError(
                 f"Expected a file's name in --output_file, but {path} is a folder; "
                 f"name a file, as in {os.path.join(path, 'records.tfrecord')}."
             )
 
 
-def _describe(path: str) -> dict[str, Any]:
-    if os.path.exists(path):
-        return described_local(path)
-    status = tf.io.gfile.stat(path)
-    return {"path": path, "bytes": status.length, "modified": status.mtime_nsec}
-
-
-def described_local(path: str) -> dict[str, Any]:
-    """Returns what is noted of a local text file."""
-    status = os.stat(path)
-    return {
-        "path": os.path.abspath(path),
-        "bytes": status.st_size,
-        "modified": status.st_mtime_ns,  # TensorFlow counts whole seconds
-    }
-
-
 def settings_of(
-    config: PretrainingDataConfig, inputs: list[dict[str, Any]]
+    config: PretrainingDataConfig, files: Files = TENSORFLOW
 ) -> dict[str, Any]:
-    """Returns all that the records are a function of.
-
-    Args:
-      config: What to make.
-      inputs: What is noted of each text file.
-    """
+    """Returns all that the records are a function of."""
+    paths = find_text_files(config.input_file, files)
+    _check_apart(config, paths, files)
     return {
         **config.settings(),
-        "vocab": metadata.vocabulary(config.vocab_file),
-        "inputs": inputs,
+        "vocab": metadata.vocabulary(config.vocab_file, files),
+        "inputs": [_describe(path, files) for path in paths],
     }
+
+
+def _describe(path: str, files: Files) -> dict[str, Any]:
+    if os.path.exists(path):
+        status = os.stat(path)  # TensorFlow counts whole seconds
+        path, size, modified = os.path.abspath(path), status.st_size, status.st_mtime_ns
+    else:
+        size, modified = files.status(path)
+    return {"path": path, "bytes": size, "modified": modified}
 
 
 def described(
@@ -221,8 +207,11 @@ def described(
 
 def missing_files(
     config: PretrainingDataConfig, settings: dict[str, Any], files: Files = TENSORFLOW
-) -> list[int]:
-    """Returns which files are to be made; those that are there are of the settings."""
+) -> tuple[list[int], dict[str, Any]]:
+    """Returns which files are to be made, and the metadata of those that are there.
+
+    Those are of the settings. Of none the metadata may be empty.
+    """
     paths = config.output_files
     missing = [place for place, path in enumerate(paths) if not files.exists(path)]
     found = metadata.check(config.folder, settings, files)
@@ -232,7 +221,7 @@ def missing_files(
             f"{config.folder or 'this folder'}, which says how they were made, found "
             "none; delete the records, or name another folder in --output_file."
         )
-    return missing
+    return missing, found or {}
 
 
 def _remove_unfinished(folder: str) -> None:

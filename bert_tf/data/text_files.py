@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from bert_tf.errors import DataError
+from bert_tf.files import TENSORFLOW, Files
 
 # What is read and handed on at a time.
 _BLOCK_BYTES = 256 * 1024
@@ -15,27 +16,28 @@ _BLOCK_BYTES = 256 * 1024
 _MAX_LINE_BYTES = 16 * 2**20
 
 
-def find_text_files(input_file: str) -> list[str]:
+def find_text_files(input_file: str, files: Files = TENSORFLOW) -> list[str]:
     """Returns the files that `--input_file` names, those of a pattern by their names.
 
     Args:
-      input_file: Files or patterns with commas between, local or any that TensorFlow
-        can open.
+      input_file: Files or patterns with commas between, local or any that `files` can
+        open.
+      files: How they are reached.
 
     Raises:
       DataError: A pattern has no file, or a folder is among them.
     """
     paths: list[str] = []
     for pattern in input_file.split(","):
-        found = tf.io.gfile.glob(pattern)
+        found = files.find(pattern)
         if not found:
             raise DataError(
                 f"Expected text files at {pattern}, found none; check --input_file."
             )
-        # TensorFlow lists them in the folder's order, which differs between machines.
+        # They come in the folder's order, which differs between machines.
         paths += sorted(found)
     for path in paths:
-        if tf.io.gfile.isdir(path):
+        if files.is_folder(path):
             raise DataError(
                 f"Expected text files in --input_file, but {path} is a folder; name "
                 f"the files in it, as in {os.path.join(path, '*.txt')}."

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.test_kill_and_resume import newest_step
+from tests.programs import free_addresses
 from tests.small_task import write_small_task
 from tests.tool_processes import ToolProcess
-from tests.training.test_workers import free_addresses
 
 STEPS, SAVE_EVERY = 60, 5
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.tpu import TASKS, make_task, steps_of
+from benchmarks.tpu import TASKS, steps_of
 from bert_tf.data.input_pipeline import evaluation_batches, training_batches
 from bert_tf.data.records import classification_features, write_records
 from bert_tf.tools.run_classifier import main
@@ -124,7 +124,7 @@ def test_xla_compiles_the_steps_of_every_task(name):
     found = {}
     for with_xla in (False, True):
         tf.keras.utils.set_random_seed(1)
-        steps = steps_of(make_task(name, config, 8), rows=4)
+        steps = steps_of(TASKS[name](config, 8), rows=4)
         if hasattr(steps.trainer.model, "dropout"):
             steps.trainer.model.dropout.rate = 0.0
         assert {x.dtype for x in steps.batch.values()} <= {tf.int32, tf.float32}

@@ -9,19 +9,9 @@ import pytest
 
 from bert_tf.errors import ConfigError
 from bert_tf.training.cluster import Cluster, find_cluster, meet
-from tests.programs import start
+from tests.programs import free_addresses, start
 from tests.training import equal_batches
 from tests.training.two_workers import predicted
-
-
-def free_addresses(count: int) -> list[str]:
-    """Addresses of this host that nothing listens at."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return addresses
-
 
 # What they compute.
 
