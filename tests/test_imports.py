@@ -19,6 +19,7 @@ LAYERS = (
         "data",
         "modeling",
         "checkpoint",
+        "run_folder",
         "optimization",
         "losses",
         "metrics",

@@ -10,7 +10,7 @@ from absl import logging
 from bert_tf.errors import CheckpointError
 from bert_tf.files import write_file
 from bert_tf.metrics import lower_is_better
-from bert_tf.tools.run_folder import RunFolder, as_json, read_evaluations
+from bert_tf.run_folder import RunFolder, as_json, read_evaluations
 
 _BEST = "best"
 

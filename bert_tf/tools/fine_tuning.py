@@ -21,6 +21,7 @@ from bert_tf.data.input_pipeline import (
 from bert_tf.data.records import write_records
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import sha256
+from bert_tf.run_folder import RunFolder, read_labels, read_note
 from bert_tf.serving.export import export
 from bert_tf.tasks.task import FineTuningTask
 from bert_tf.tokenization import GraphTokenizer
@@ -37,7 +38,6 @@ from bert_tf.tools.result_files import (
     write_predictions,
     write_results,
 )
-from bert_tf.tools.run_folder import RunFolder, read_labels, read_note
 from bert_tf.tools.training_run import epoch_ends
 from bert_tf.training import memory
 from bert_tf.training.distribution import Batches

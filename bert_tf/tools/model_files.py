@@ -107,7 +107,7 @@ def _file(values: flags.FlagValues, folder: str, flag: str, name: str) -> str:
 
 
 def _do_lower_case(values: flags.FlagValues, folder: str) -> bool:
-    from bert_tf.tools.run_folder import read_note
+    from bert_tf.run_folder import read_note
 
     if values["do_lower_case"].present:
         return values.do_lower_case

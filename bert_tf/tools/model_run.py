@@ -18,10 +18,10 @@ from bert_tf.files import is_remote
 from bert_tf.host import held_by_process
 from bert_tf.modeling.kernels import POLICIES
 from bert_tf.optimization import create_optimizer
+from bert_tf.run_folder import RunFolder, read_note
 from bert_tf.tasks.task import Task
 from bert_tf.tools.evaluations import find_best
 from bert_tf.tools.flags import TrainingConfig
-from bert_tf.tools.run_folder import RunFolder, read_note
 from bert_tf.tools.training_run import TrainingRun
 from bert_tf.training import memory
 from bert_tf.training.distribution import (

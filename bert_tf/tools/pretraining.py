@@ -13,6 +13,7 @@ from bert_tf.data.input_pipeline import Share
 from bert_tf.data.pretraining_input import evaluation_batches, training_batches
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import sha256
+from bert_tf.run_folder import RunFolder
 from bert_tf.tasks.pretraining import PretrainingTask
 from bert_tf.tokenization import check_vocab
 from bert_tf.tools.model_run import (
@@ -24,7 +25,6 @@ from bert_tf.tools.model_run import (
 from bert_tf.tools.pretraining_flags import PretrainingConfig
 from bert_tf.tools.pretraining_records import CheckedRecords
 from bert_tf.tools.result_files import write_results
-from bert_tf.tools.run_folder import RunFolder
 from bert_tf.training import memory
 from bert_tf.training.distribution import Batches
 from bert_tf.training.reporting import row_bar

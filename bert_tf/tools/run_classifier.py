@@ -18,8 +18,8 @@ from bert_tf.tools.command_line import run_training_tool
 from bert_tf.tools.fine_tuning_flags import groups
 
 if TYPE_CHECKING:
+    from bert_tf.run_folder import RunFolder
     from bert_tf.tasks.classification import DataProcessor, InputExample
-    from bert_tf.tools.run_folder import RunFolder
 
 
 def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> None:

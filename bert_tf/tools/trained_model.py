@@ -8,6 +8,7 @@ from bert_tf.checkpoint import CheckpointReader
 from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
 from bert_tf.files import sha256
+from bert_tf.run_folder import RunFolder, read_labels
 from bert_tf.serving.pretrained import load_pretrained
 from bert_tf.serving.pretrained_servable import PretrainedServable
 from bert_tf.tasks.answers import Rules
@@ -19,7 +20,6 @@ from bert_tf.tasks.squad import SquadTask
 from bert_tf.tasks.tagging import TaggingTask
 from bert_tf.tokenization import GraphTokenizer
 from bert_tf.tools.model_files import ModelFiles
-from bert_tf.tools.run_folder import RunFolder, read_labels
 
 # What only fine-tuned checkpoints hold.
 _HEADS = ("output_weights", "cls/squad/output_weights")

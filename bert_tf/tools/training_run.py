@@ -8,9 +8,9 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoint
+from bert_tf.run_folder import RunFolder
 from bert_tf.tools.evaluations import Evaluations, best_folder, best_prefix
 from bert_tf.tools.flags import ITERATIONS_PER_LOOP, TrainingConfig
-from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.termination import Termination
 from bert_tf.training.distribution import Batches
 from bert_tf.training.reporting import TrainingReporter

@@ -24,6 +24,7 @@ from bert_tf import BertConfig, FullTokenizer, GraphTokenizer, save_checkpoint
 from bert_tf.data.input_pipeline import evaluation_batches
 from bert_tf.data.records import write_records
 from bert_tf.files import sha256
+from bert_tf.run_folder import RunFolder
 from bert_tf.serving.export import export
 from bert_tf.tasks.answers import Rules
 from bert_tf.tasks.classification import ClassificationTask, InputExample
@@ -33,7 +34,6 @@ from bert_tf.tasks.squad_files import SquadExample
 from bert_tf.tasks.tag_files import TaggedSentence
 from bert_tf.tasks.tagging import TaggingTask
 from bert_tf.tools.model_files import ModelFiles
-from bert_tf.tools.run_folder import RunFolder
 from bert_tf.tools.trained_model import ServingFlags, load_servable
 from bert_tf.training.distribution import create_strategy
 from bert_tf.training.trainer import Trainer
