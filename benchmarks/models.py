@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 VOCAB_SIZE = 30522
+_WORDS = "bert/embeddings/word_embeddings"
 
 
 def _config(layers: int, width: int, heads: int) -> dict[str, Any]:
@@ -114,13 +115,16 @@ def hugging_face_config(size: str) -> dict[str, Any]:
 def hugging_face_tensors(prefix: str, layers: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yields a checkpoint's encoder under Hugging Face's names."""
     from bert_tf.checkpoint import CheckpointReader
-    from bert_tf.interchange import HUGGING_FACE_ENCODER
+    from bert_tf.config import BertConfig
+    from bert_tf.interchange.names import HUGGING_FACE
+    from bert_tf.interchange.weights import Step, from_google
 
     reader = CheckpointReader(prefix)
-    for google, (theirs, transposed) in HUGGING_FACE_ENCODER.items():
-        for block in range(layers) if "{}" in google else range(1):
-            value = reader.read(google.format(block))
-            yield theirs.format(block), value.T if transposed else value
+    tensors = {name: reader.read(name) for name in reader.shapes}
+    config = BertConfig(reader.shapes[_WORDS][0], num_hidden_layers=layers)
+    named = from_google(config, HUGGING_FACE, tensors, Step("for transformers"))
+    for name, value in named.items():
+        yield name.removeprefix("bert."), value
 
 
 def load_into_torch(model: Any, folder: Path) -> Any:

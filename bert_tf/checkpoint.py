@@ -161,6 +161,8 @@ class CheckpointReader:
 
     Args:
       path: As for `find_checkpoint`.
+      object_graph: Whether it is to be one of TensorFlow 2's instead, as other packages
+        write them: names are paths through a program's objects then.
 
     Attributes:
       prefix: The checkpoint's prefix.
@@ -171,7 +173,7 @@ class CheckpointReader:
         graph of TensorFlow 2 rather than Google's format.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, object_graph: bool = False):
         self.prefix = find_checkpoint(path)
         try:
             self._reader = tf.train.load_checkpoint(self.prefix)
@@ -181,11 +183,18 @@ class CheckpointReader:
                 f"Expected a whole TensorFlow checkpoint at {self.prefix}, but its "
                 f"index cannot be read ({_first_line(error)}); fetch its files again."
             ) from error
-        if _OBJECT_GRAPH in shapes:
+        if (_OBJECT_GRAPH in shapes) > object_graph:
             raise CheckpointError(
                 f"Expected Google's format at {self.prefix}, found an object graph of "
                 "TensorFlow 2 (tf.train.Checkpoint or Keras), whose names do not say "
-                "what they are; convert it with the program that wrote it."
+                "what they are; convert an encoder of tf-models-official with "
+                "`bert-tf convert_checkpoint --from=tf_models`, others with the "
+                "program that wrote them."
+            )
+        if object_graph > (_OBJECT_GRAPH in shapes):
+            raise CheckpointError(
+                f"Expected an object graph of TensorFlow 2 at {self.prefix}, found "
+                "other names, as in Google's format; convert it with --from=google."
             )
         self.shapes: dict[str, tuple[int, ...]] = {
             name: tuple(shape) for name, shape in shapes.items()

@@ -96,12 +96,19 @@ class RunFolder:
 
         With them, its checkpoints can be used without knowing the run's flags.
         """
-        write_file(self.file(_NOTE), as_json(note))
-        if labels is not None:
-            write_file(self.file(_LABELS), as_json(labels))
+        write_note(self.path, note, labels)
         if vocab_file is not None:
             write_file(self.file("vocab.txt"), read_bytes(vocab_file))
         write_file(self.file("bert_config.json"), read_bytes(bert_config_file))
+
+
+def write_note(
+    folder: str, note: Mapping[str, Any], labels: list[str] | None = None
+) -> None:
+    """Writes what a training run notes in a folder, and the labels if there are any."""
+    write_file(os.path.join(folder, _NOTE), as_json(note))
+    if labels is not None:
+        write_file(os.path.join(folder, _LABELS), as_json(labels))
 
 
 def read_note(folder: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bert_tf.interchange import convert_from_hugging_face
+from bert_tf.interchange import convert
 from examples.pretrained import FOLDER, INSIDE, fetch
 
 MODEL = FOLDER / INSIDE
@@ -14,7 +14,7 @@ MODEL = FOLDER / INSIDE
 def google_folder(folder: Path) -> str:
     """Returns a folder in Google's layout, made below `folder`."""
     google = str(folder / "minilm")
-    convert_from_hugging_face(str(MODEL), google)
+    convert(str(MODEL), google)
     return google
 
 

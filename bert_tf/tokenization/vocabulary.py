@@ -5,7 +5,7 @@ Also the checks that a vocabulary, a checkpoint and `--do_lower_case` fit togeth
 
 import collections
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from bert_tf.errors import ConfigError, DataError
 
@@ -79,6 +79,19 @@ def _read_pieces(vocab_file: str) -> list[str]:
             f"Expected a readable vocabulary file, but {vocab_file} cannot be read: "
             f"{error.message}"
         ) from None
+    return parse_pieces(content, vocab_file)
+
+
+def parse_pieces(content: bytes, vocab_file: str) -> list[str]:
+    """Returns the pieces of a vocabulary file, in the order of their ids.
+
+    Args:
+      content: what the file holds.
+      vocab_file: named in messages.
+
+    Raises:
+      DataError: it is empty, or not plain UTF-8.
+    """
     if content.startswith(b"\xef\xbb\xbf"):
         raise DataError(
             f"Expected plain UTF-8, but {vocab_file} line 1 begins with a byte order "
@@ -122,7 +135,13 @@ def check_vocab(
       DataError: as `load_vocab`; or the number of lines is not `vocab_size`, a piece
         stands on two lines, or a special piece is missing.
     """
-    pieces = _read_pieces(vocab_file)
+    return check_pieces(_read_pieces(vocab_file), vocab_file, vocab_size)
+
+
+def check_pieces(
+    pieces: Sequence[str], vocab_file: str, vocab_size: int | None = None
+) -> collections.OrderedDict[str, int]:
+    """Does the same with pieces that were read already."""
     vocab: collections.OrderedDict[str, int] = collections.OrderedDict()
     for index, piece in enumerate(pieces):
         if piece in vocab:
@@ -178,14 +197,9 @@ def check_casing(
       ConfigError: lower-casing with over 1 % of the pieces in capitals, or keeping
         the case with no capital in the vocabulary.
     """
-    pieces = [
-        piece
-        for piece in vocab
-        if not (piece.startswith("[") and piece.endswith("]"))
-        and not (piece.startswith("<") and piece.endswith(">"))
-    ]
+    pieces = _words(vocab)
     upper = sum(piece.lower() != piece for piece in pieces)
-    if do_lower_case and upper > _CASED_SHARE * len(pieces):
+    if do_lower_case and is_cased(pieces):
         raise ConfigError(
             f"--do_lower_case=True lower-cases every text, but {upper} of the "
             f"{len(pieces)} pieces of {vocab_file} hold upper-case letters; pass "
@@ -199,6 +213,22 @@ def check_casing(
             f"{len(pieces)} pieces of {vocab_file} holds one; pass "
             f"--do_lower_case=True, or --nocheck_casing if this is meant."
         )
+
+
+def is_cased(pieces: Iterable[str]) -> bool:
+    """Returns whether over 1 % of a vocabulary's pieces hold capitals."""
+    words = _words(pieces)
+    return sum(word.lower() != word for word in words) > _CASED_SHARE * len(words)
+
+
+def _words(pieces: Iterable[str]) -> list[str]:
+    """Returns the pieces that stand for text, without those such as [CLS] and <S>."""
+    return [
+        piece
+        for piece in pieces
+        if not (piece.startswith("[") and piece.endswith("]"))
+        and not (piece.startswith("<") and piece.endswith(">"))
+    ]
 
 
 def validate_case_matches_checkpoint(

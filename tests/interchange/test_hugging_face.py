@@ -13,7 +13,8 @@ import tensorflow as tf
 from bert_tf.checkpoint import load_checkpoint
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
-from bert_tf.interchange import config_from_hugging_face, convert_from_hugging_face
+from bert_tf.interchange import config_from_hugging_face
+from bert_tf.interchange import convert as convert_folder
 from bert_tf.modeling import BertModel
 from bert_tf.tools import convert_checkpoint
 
@@ -164,8 +165,7 @@ def test_outputs_equal_a_plain_forward_pass(folder, tmp_path, hidden_act, prefix
         {**{prefix + name: x for name, x in tensors.items()}, **others},
         {**CONFIG, "hidden_act": hidden_act},
     )
-    prefix_written = convert_from_hugging_face(str(source), str(tmp_path / "google"))
-    assert prefix_written == str(tmp_path / "google/bert_model.ckpt")
+    convert_folder(str(source), str(tmp_path / "google"))
     model = BertModel(BertConfig.from_json_file(tmp_path / "google/bert_config.json"))
     report = load_checkpoint(model, tmp_path / "google")
     assert report.fresh == [] and report.unused == []
@@ -184,7 +184,7 @@ def test_the_forward_pass_tells_the_two_gelus_apart():
 
 def test_config_and_vocabulary_come_along(folder, tmp_path):
     source = folder()
-    convert_from_hugging_face(str(source), str(tmp_path / "google"))
+    convert_folder(str(source), str(tmp_path / "google"))
     written = json.loads((tmp_path / "google/bert_config.json").read_text())
     own = ("model_type", "architectures", "layer_norm_eps", "position_embedding_type")
     expected = {key: value for key, value in CONFIG.items() if key not in own}
@@ -197,7 +197,8 @@ def test_half_precision_weights_are_widened(folder, tmp_path):
     import tensorflow as tf
 
     tensors = random_tensors(np.float16)
-    prefix = convert_from_hugging_face(str(folder(tensors)), str(tmp_path / "google"))
+    convert_folder(str(folder(tensors)), str(tmp_path / "google"))
+    prefix = str(tmp_path / "google/bert_model.ckpt")
     table = tf.train.load_variable(prefix, "bert/embeddings/word_embeddings")
     assert table.dtype == np.float32
     theirs = tensors["embeddings.word_embeddings.weight"]
@@ -222,7 +223,8 @@ def test_bfloat16_weights_are_widened(folder, tmp_path):
     (source / "model.safetensors").write_bytes(
         len(text).to_bytes(8, "little") + text + body
     )
-    prefix = convert_from_hugging_face(str(source), str(tmp_path / "google"))
+    convert_folder(str(source), str(tmp_path / "google"))
+    prefix = str(tmp_path / "google/bert_model.ckpt")
     table = tf.train.load_variable(prefix, "bert/embeddings/word_embeddings")
     full = random_tensors()["embeddings.word_embeddings.weight"]
     cut = (full.view(np.uint32) & 0xFFFF0000).view(np.float32)
@@ -243,7 +245,7 @@ def test_bfloat16_weights_are_widened(folder, tmp_path):
 def test_another_architecture(folder, tmp_path, change, says):
     source = folder(config={**CONFIG, **change})
     with pytest.raises(ConfigError, match=says):
-        convert_from_hugging_face(str(source), str(tmp_path / "google"))
+        convert_folder(str(source), str(tmp_path / "google"))
     assert not (tmp_path / "google").exists()
 
 
@@ -267,7 +269,7 @@ def test_a_tensor_missing_or_of_another_shape(folder, tmp_path, name, value, say
     if value is not None:
         tensors[name] = value.astype(np.float32)
     with pytest.raises(CheckpointError, match=says) as error:
-        convert_from_hugging_face(str(folder(tensors)), str(tmp_path / "google"))
+        convert_folder(str(folder(tensors)), str(tmp_path / "google"))
     assert name in str(error.value)
     assert not (tmp_path / "google").exists()
 
@@ -278,7 +280,7 @@ def test_a_safetensors_file_cut_short(folder, tmp_path, keep):
     path = source / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=r"model\.safetensors, found damage"):
-        convert_from_hugging_face(str(source), str(tmp_path / "google"))
+        convert_folder(str(source), str(tmp_path / "google"))
     assert not (tmp_path / "google").exists()
 
 
@@ -287,7 +289,7 @@ def test_a_missing_file(folder, tmp_path, name):
     source = folder()
     (source / name).unlink()
     with pytest.raises(CheckpointError, match=f"Expected {name} in {source}"):
-        convert_from_hugging_face(str(source), str(tmp_path / "google"))
+        convert_folder(str(source), str(tmp_path / "google"))
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
@@ -295,7 +297,7 @@ def test_a_damaged_config(folder, tmp_path, content):
     source = folder()
     (source / "config.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"JSON.*config\.json"):
-        convert_from_hugging_face(str(source), str(tmp_path / "google"))
+        convert_folder(str(source), str(tmp_path / "google"))
 
 
 # The command.
@@ -310,7 +312,7 @@ def test_the_command_converts(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     for target in ("new", "empty"):
         assert convert(f"--input={source}", f"--output_dir={tmp_path / target}") == 0
-    convert_from_hugging_face(str(source), str(tmp_path / "by_library"))
+    convert_folder(str(source), str(tmp_path / "by_library"))
     for path in (tmp_path / "by_library").iterdir():
         for target in ("new", "empty"):
             copy = tmp_path / target / path.name
@@ -337,9 +339,12 @@ def test_a_runs_weights_as_google_releases_them(tmp_path, testdata):
     assert found.get_variable_to_shape_map().keys() == names
     for name in names:
         np.testing.assert_array_equal(found.get_tensor(name), trained.get_tensor(name))
-    for name in ("bert_config.json", "vocab.txt"):
-        written = (tmp_path / "google" / name).read_bytes()
-        assert written == (source / name).read_bytes()
+    written, given = tmp_path / "google", source
+    assert (written / "vocab.txt").read_bytes() == (given / "vocab.txt").read_bytes()
+    configs = [
+        json.loads((x / "bert_config.json").read_text()) for x in (written, given)
+    ]
+    assert configs[0] == configs[1]
 
 
 @pytest.mark.parametrize("case", ["full", "file", "no_input", "no_folder", "damaged"])
