@@ -41,6 +41,45 @@ def sigmoid_cross_entropy(logits: Any, labels: Any) -> Any:
     return ops.softplus(logits) - logits * ops.cast(labels, "float32")
 
 
+def soft_cross_entropy(logits: Any, teacher_logits: Any, temperature: float) -> Any:
+    """Returns how far each row is from what a teacher says, in nats.
+
+    The divergence of both softmaxes at a temperature, times its square, by which
+    gradients are of one size at every temperature; 0 where both say the same.
+
+    Args:
+      logits: float `[..., L]`; the loss is taken in float32.
+      teacher_logits: float `[..., L]`.
+      temperature: By which both are divided.
+
+    Returns:
+      float32 `[...]`.
+
+    Source: Hinton, Vinyals, Dean: Distilling the Knowledge in a Neural Network, 2015.
+    """
+    ours = ops.log_softmax(ops.cast(logits, "float32") / temperature, axis=-1)
+    theirs = ops.log_softmax(ops.cast(teacher_logits, "float32") / temperature, axis=-1)
+    return temperature**2 * ops.sum(ops.exp(theirs) * (theirs - ours), axis=-1)
+
+
+def soft_sigmoid_cross_entropy(
+    logits: Any, teacher_logits: Any, temperature: float
+) -> Any:
+    """Does the same for labels that are each a decision of their own.
+
+    Returns:
+      float32 `[..., L]`.
+    """
+    ours, theirs = (
+        ops.cast(x, "float32") / temperature for x in (logits, teacher_logits)
+    )
+    probability = ops.sigmoid(theirs)
+    # The cross entropy less the teacher's own, of which it is at least as much.
+    return temperature**2 * (
+        ops.softplus(ours) - ops.softplus(theirs) - probability * (ours - theirs)
+    )
+
+
 def pretraining_loss(outputs: dict[str, Any], features: dict[str, Any]) -> dict:
     """The masked-LM and next-sentence losses of a batch.
 

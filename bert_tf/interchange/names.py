@@ -8,7 +8,6 @@ Letters: V vocabulary, P positions, T segments, H hidden, I intermediate, L labe
 """
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
 
 from bert_tf.config import BertConfig
@@ -254,12 +253,3 @@ def shape_of(row: Row, config: BertConfig, num_labels: int = 2) -> tuple[int, ..
         "L": num_labels,
     }
     return tuple(sizes[letter] for letter in row.shape)
-
-
-def count_parameters(config: BertConfig) -> int:
-    """Returns how many numbers the encoder and its pooler hold."""
-    return sum(
-        math.prod(shape_of(row, config))
-        for row, _ in expand(config)
-        if row.google.startswith("bert/")
-    )

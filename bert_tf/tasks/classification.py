@@ -168,12 +168,17 @@ class ClassificationTask(FineTuningTask):
         """
         for texts in _parts(examples):
             packed, windows = self._pack(*_texts(texts))
-            label_ids = np.array([self.kind.encode(each.label) for each in texts])
+            targets = self._targets(texts)
             yield {
                 **{name: x.numpy() for name, x in packed.items()},
-                "label_ids": np.repeat(label_ids, windows, axis=0),
+                **{n: np.repeat(x, windows, axis=0) for n, x in targets.items()},
                 "is_real_example": np.ones(len(packed["input_ids"]), np.int64),
             }
+
+    def _targets(self, examples: Sequence[InputExample]) -> dict[str, np.ndarray]:
+        """Returns the features of what is to be learned of examples, `[n, ...]`."""
+        label_ids = [self.kind.encode(each.label) for each in examples]
+        return {"label_ids": np.array(label_ids)}
 
     def count_rows(self, examples: Sequence[InputExample]) -> np.ndarray:
         if self.long_text != "windows":

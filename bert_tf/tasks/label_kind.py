@@ -144,6 +144,20 @@ class LabelKind(abc.ABC):
     def _device_losses(self, logits: Any, label_ids: Any) -> Any:
         """Returns float32 of the shape of `label_ids`."""
 
+    @abc.abstractmethod
+    def soft_losses(self, logits: Any, teacher_logits: Any, temperature: float) -> Any:
+        """Returns how far logits `[B, L]` are from a teacher's, float32 `[B]`."""
+
+    def hard_losses(self, logits: Any, label_ids: Any) -> Any:
+        """Returns what training without a teacher minimises, of each row, `[B]`."""
+        losses = self._loss_weights(label_ids) * self._device_losses(logits, label_ids)
+        rows = ops.shape(label_ids)[0]
+        return ops.mean(ops.reshape(losses, (rows, -1)), axis=-1)
+
+    def hits(self, logits: Any, label_ids: Any) -> Any:
+        """Returns for each row whether all of it is right, float32 `[B]`."""
+        return ops.cast(self._hits(logits, label_ids), "float32")
+
     def _loss_weights(self, label_ids: Any) -> Any:
         """Returns what the losses are weighed by, of their shape."""
         return ops.ones_like(label_ids, dtype="float32")
@@ -157,8 +171,7 @@ class LabelKind(abc.ABC):
         losses = self._device_losses(logits, label_ids)
         sums = {"loss": ops.sum(self._loss_weights(label_ids) * losses)}
         if self.train_metric_names:
-            hits = self._hits(logits, label_ids)
-            sums["accuracy"] = ops.sum(ops.cast(hits, "float32"))
+            sums["accuracy"] = ops.sum(self.hits(logits, label_ids))
         return sums
 
     def weights(self, label_ids: Any) -> dict[str, Any]:

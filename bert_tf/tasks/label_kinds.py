@@ -10,7 +10,12 @@ from keras import ops
 
 from bert_tf import metrics
 from bert_tf.errors import ConfigError, DataError
-from bert_tf.losses import cross_entropy, sigmoid_cross_entropy
+from bert_tf.losses import (
+    cross_entropy,
+    sigmoid_cross_entropy,
+    soft_cross_entropy,
+    soft_sigmoid_cross_entropy,
+)
 from bert_tf.tasks import report
 from bert_tf.tasks.label_kind import Label, LabelKind
 
@@ -48,6 +53,9 @@ class SingleLabel(LabelKind):
         if self.class_weights is None:
             return super()._loss_weights(label_ids)
         return ops.take(ops.convert_to_tensor(self.class_weights), label_ids)
+
+    def soft_losses(self, logits: Any, teacher_logits: Any, temperature: float) -> Any:
+        return soft_cross_entropy(logits, teacher_logits, temperature)
 
     def _hits(self, logits: Any, label_ids: Any) -> Any:
         return ops.equal(ops.argmax(logits, axis=-1), ops.cast(label_ids, "int32"))
@@ -161,6 +169,10 @@ class MultiLabel(LabelKind):
             return ones
         return ops.where(ops.equal(label_ids, 1), self.class_weights, ones)
 
+    def soft_losses(self, logits: Any, teacher_logits: Any, temperature: float) -> Any:
+        losses = soft_sigmoid_cross_entropy(logits, teacher_logits, temperature)
+        return ops.mean(losses, axis=-1)
+
     def _hits(self, logits: Any, label_ids: Any) -> Any:
         return ops.all(ops.equal(logits > 0, ops.equal(label_ids, 1)), axis=-1)
 
@@ -226,6 +238,10 @@ class Regression(LabelKind):
     def _device_losses(self, logits: Any, label_ids: Any) -> Any:
         scores = ops.squeeze(ops.cast(logits, "float32"), axis=-1)
         return ops.square(scores - label_ids)
+
+    def soft_losses(self, logits: Any, teacher_logits: Any, temperature: float) -> Any:
+        # Numbers have no temperature.
+        return self._device_losses(logits, ops.squeeze(teacher_logits, axis=-1))
 
     def serve(self, logits: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"score": tf.squeeze(logits, axis=-1)}

@@ -11,6 +11,7 @@ TOOLS = {
     "run_squad": "fine-tune on questions whose answers stand in a text, answer such",
     "run_tagger": "fine-tune on sentences whose words have tags, tag such sentences",
     "run_pretraining": "pretrain on records, from scratch or from a checkpoint",
+    "distill": "train a small classifier to say what a large one says",
     "sweep": "fine-tune once per point of a grid, and say which point is best",
     "plot": "draw the training curves of runs as one picture",
     "learn_vocabulary": "learn a vocabulary from plain text, to pretrain from scratch",
@@ -20,7 +21,8 @@ TOOLS = {
     "export_model": "make a SavedModel of a run's folder or a pretrained model",
     "fill_mask": "fill each [MASK] of a text with the likeliest pieces",
     "serve": "answer texts over HTTP with an export, as TF Serving does",
-    "convert_checkpoint": "turn a Hugging Face or a run's folder into Google's layout",
+    "show": "say what a checkpoint holds and what it can be used for",
+    "convert_checkpoint": "turn one package's BERT folder into another's",
 }
 
 

@@ -7,8 +7,8 @@ From Python, with a `DataProcessor` of one's own:
 """
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import logging
 
@@ -19,7 +19,12 @@ from bert_tf.tools.fine_tuning_flags import groups
 
 if TYPE_CHECKING:
     from bert_tf.run_folder import RunFolder
-    from bert_tf.tasks.classification import DataProcessor, InputExample
+    from bert_tf.tasks.classification import (
+        ClassificationTask,
+        DataProcessor,
+        InputExample,
+    )
+    from bert_tf.tools.fine_tuning import Start
 
 
 def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> None:
@@ -35,6 +40,39 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
       ConfigError, CheckpointError, DataError: Something does not fit; nothing has
         been written then.
     """
+    parts = assemble(config, processor)
+    from bert_tf.tools.fine_tuning import FineTuningRun
+
+    fine_tuning_run = FineTuningRun(config, *parts)
+    if config.do_train:
+        labels = [example.label for example in parts.examples["train"]]
+        logging.info("labels: %s", parts.task.kind.describe(labels))
+    fine_tuning_run.run()
+
+
+class Parts(NamedTuple):
+    """What a run of a classifier is made of, as `FineTuningRun` takes it."""
+
+    task: "ClassificationTask"
+    examples: dict[str, list["InputExample"]]
+    start: "Start"
+    held_out: dict[str, Any]
+
+
+def assemble(
+    config: ClassifierConfig,
+    processor: "DataProcessor | None" = None,
+    make_task: Callable[..., "ClassificationTask"] | None = None,
+) -> Parts:
+    """Reads examples, and makes the task of them; writes nothing.
+
+    Args:
+      config, processor: As for `run`.
+      make_task: Called as `ClassificationTask` is, if not that.
+
+    Raises:
+      ConfigError, CheckpointError, DataError: As `run`.
+    """
     config.check()
     if processor is None:
         config.check_task()
@@ -44,7 +82,7 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     from bert_tf.tasks.label_kinds import KINDS
     from bert_tf.tasks.squad import SquadTask
     from bert_tf.tasks.tagging import TaggingTask
-    from bert_tf.tools.fine_tuning import FineTuningRun, prepare
+    from bert_tf.tools.fine_tuning import prepare
 
     strangers = (SquadTask.name, TaggingTask.name)
     start = prepare(config, config.task, strangers)
@@ -58,7 +96,7 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
     if is_pair is None:
         found = any(x.text_b for rows in examples.values() for x in rows)
         is_pair = found or bool(folder.noted.get("is_pair"))
-    task = ClassificationTask(
+    task = (make_task or ClassificationTask)(
         config.task,
         start.bert_config,
         start.tokenizer,
@@ -73,15 +111,11 @@ def run(config: ClassifierConfig, processor: "DataProcessor | None" = None) -> N
         _check_labels(config, folder, noted, task.labels)
     if config.do_train and config.class_weights == "balanced":
         task.balance(examples["train"])
-    more = {}
+    held_out: dict[str, Any] = {"dev_fraction": 0.0}
     splits = config.dev_fraction and (config.do_train or config.do_eval)
     if splits and isinstance(processor, CustomProcessor):
-        more = {"held_out": processor.held_out_by(config.data_dir or "")}
-    fine_tuning_run = FineTuningRun(config, task, examples, start, **more)
-    if config.do_train:
-        labels = [example.label for example in examples["train"]]
-        logging.info("labels: %s", task.kind.describe(labels))
-    fine_tuning_run.run()
+        held_out = dict(processor.held_out_by(config.data_dir or ""))
+    return Parts(task, examples, start, held_out)
 
 
 def _processor(
