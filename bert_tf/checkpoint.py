@@ -10,13 +10,14 @@ import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from bert_tf.checkpoint_index import check_index
 from bert_tf.errors import CheckpointError
 from bert_tf.files import remove, staging_path, write_file
 from bert_tf.naming import by_google_name
@@ -176,6 +177,7 @@ class CheckpointReader:
     def __init__(self, path: str, object_graph: bool = False):
         self.prefix = find_checkpoint(path)
         try:
+            check_index(self.prefix)
             self._reader = tf.train.load_checkpoint(self.prefix)
             shapes = self._reader.get_variable_to_shape_map()
         except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
@@ -202,31 +204,42 @@ class CheckpointReader:
 
     def read(self, name: str) -> np.ndarray:
         """Returns one tensor; a CheckpointError if its data is missing or damaged."""
-        try:
+        with self._explained(name):
             return self._reader.get_tensor(name)
-        except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
-            raise CheckpointError(
-                f"Expected the tensor {name} in {self.prefix}, but its data cannot be "
-                f"read ({_first_line(error)}); fetch the checkpoint's files again."
-            ) from error
 
     def read_all(self, names: Sequence[str]) -> dict[str, tf.Tensor]:
         """Returns some tensors by name, read side by side; errors as `read`'s.
 
         What is assigned of them to a variable is not copied.
         """
-        dtypes = self._reader.get_variable_to_dtype_map()
         try:
-            tensors = tf.raw_ops.RestoreV2(
-                prefix=self.prefix,
-                tensor_names=list(names),
-                shape_and_slices=[""] * len(names),
-                dtypes=[dtypes[name] for name in names],
-            )
-        except (tf.errors.OpError, RuntimeError, ValueError, IndexError):
-            # One at a time, to say which of them cannot be read.
-            return {name: tf.constant(self.read(name)) for name in names}
-        return dict(zip(names, tensors, strict=True))
+            return dict(zip(names, self._restored(names), strict=True))
+        except tf.errors.OpError:
+            # One at a time, to say which of them cannot be read; none is kept.
+            for name in names:
+                with self._explained(name):
+                    self._restored([name])
+            raise
+
+    def _restored(self, names: Sequence[str]) -> list[tf.Tensor]:
+        dtypes = self._reader.get_variable_to_dtype_map()
+        return tf.raw_ops.RestoreV2(
+            prefix=self.prefix,
+            tensor_names=list(names),
+            shape_and_slices=[""] * len(names),
+            dtypes=[dtypes[name] for name in names],
+        )
+
+    @contextlib.contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """Says which tensor cannot be read, instead of what TensorFlow says."""
+        try:
+            yield
+        except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
+            raise CheckpointError(
+                f"Expected the tensor {name} in {self.prefix}, but its data cannot be "
+                f"read ({_first_line(error)}); fetch the checkpoint's files again."
+            ) from error
 
     def step(self) -> int | None:
         """Returns `global_step`; None where the checkpoint holds none."""

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From low to high. A module imports from its own layer and from those below.
 LAYERS = (
     {"errors", "version"},
-    {"config", "files", "host", "naming"},
+    {"checkpoint_index", "config", "files", "host", "naming"},
     {"tokenization"},
     {
         "data",
