@@ -300,10 +300,10 @@ class ClassificationTask(FineTuningTask):
         numbers = [[str(x) for x in row] for row in predictions]
         columns: dict[str, Sequence[str]] = {
             "id": [example.guid for example in examples],
-            "text_a": [_text(example.text_a) for example in examples],
+            "text_a": [as_text(example.text_a) for example in examples],
         }
         if self.is_pair:
-            columns["text_b"] = [_text(example.text_b) for example in examples]
+            columns["text_b"] = [as_text(example.text_b) for example in examples]
         names = self.kind.names(predictions)
         if names is not None:
             columns["label"] = names
@@ -374,7 +374,8 @@ def _tsv(rows: Sequence[Sequence[str]]) -> str:
     return text.getvalue()
 
 
-def _text(text: str | bytes | None) -> str:
+def as_text(text: str | bytes | None) -> str:
+    """Returns a text of an example as one; an empty one for none."""
     if isinstance(text, bytes):
         return text.decode("utf-8", "ignore")
     return text or ""

@@ -1,7 +1,8 @@
 """Classification by a student that learns what a teacher says."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,11 @@ import tensorflow as tf
 from keras import ops
 
 from bert_tf.data.records import FeatureSpec
-from bert_tf.tasks.classification import ClassificationTask, InputExample
+from bert_tf.tasks.classification import ClassificationTask, InputExample, as_text
+
+_SEED = 12345
+_REPLACED = 0.2
+_JOINTS = (", but ", " and ", ", ", " - ", ". ")
 
 
 @dataclasses.dataclass
@@ -23,6 +28,44 @@ class DistilledExample(InputExample):
 
     is_labelled: bool = True
     teacher_logits: np.ndarray | None = None
+
+
+def varied(examples: Sequence[InputExample], copies: int) -> Iterator[DistilledExample]:
+    """Yields variants of texts, for a teacher to label; the same ones every time.
+
+    Of each text one for each copy: in the first copy, the third and so on, a fifth of
+    its words are others, drawn from all texts; in the second, the fourth and so on, it
+    goes on with another text. Of pairs, words are replaced alone.
+
+    Args:
+      examples: Whose texts.
+      copies: How many variants of each.
+    """
+    draw = random.Random(_SEED)
+    texts = [as_text(each.text_a) for each in examples]
+    words = [word for text in texts for word in text.split()]
+
+    def replaced(text: str) -> str:
+        return " ".join(
+            draw.choice(words) if draw.random() < _REPLACED else word
+            for word in text.split()
+        )
+
+    for copy in range(copies):
+        for each, text in zip(examples, texts, strict=True):
+            joined = copy % 2 and not each.text_b
+            if joined:
+                variant = draw.choice(_JOINTS).join((text, draw.choice(texts)))
+            else:
+                variant = replaced(text)
+            yield DistilledExample(
+                f"{each.guid}-{copy}",
+                variant,
+                replaced(as_text(each.text_b)) if each.text_b else None,
+                each.label,
+                each.source,
+                is_labelled=False,
+            )
 
 
 class DistillationTask(ClassificationTask):

@@ -41,7 +41,7 @@ def run(config: DistillConfig, processor: "DataProcessor | None" = None) -> None
     """
     config.check()
     config.check_teaching()
-    from bert_tf.tasks.distillation import DistillationTask
+    from bert_tf.tasks.distillation import DistillationTask, varied
     from bert_tf.tools import run_classifier
     from bert_tf.tools.distillation_run import DistillationRun
     from bert_tf.tools.teacher import Teacher
@@ -67,6 +67,10 @@ def run(config: DistillConfig, processor: "DataProcessor | None" = None) -> None
                 _unlabelled(config.unlabelled_file, parts.task.is_pair, placeholder)
             )
             logging.info("%d labelled texts, %d others", len(train), len(more))
+            train += more
+        if config.varied_copies:
+            more = list(varied(parts.examples["train"], config.varied_copies))
+            logging.info("%d variants of texts", len(more))
             train += more
         examples = {**parts.examples, "train": train}
         DistillationRun(config, parts._replace(examples=examples), teacher).run()

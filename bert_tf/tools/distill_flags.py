@@ -10,7 +10,7 @@ from bert_tf.config import PUBLISHED_SIZES
 from bert_tf.errors import ConfigError
 from bert_tf.files import is_remote
 from bert_tf.tools.classifier_flags import ClassifierConfig
-from bert_tf.tools.flag_kinds import number, string
+from bert_tf.tools.flag_kinds import integer, number, string
 
 _STUDENTS = ("bert_config_file", "student", "keep_layers")
 
@@ -31,6 +31,7 @@ class DistillConfig(ClassifierConfig):
     temperature: float = 2.0
     hard_label_weight: float = 0.0
     unlabelled_file: str | None = None
+    varied_copies: int = 0
     cache_dir: str | None = None
 
     @classmethod
@@ -138,6 +139,14 @@ def define_distillation_flags(values: flags.FlagValues) -> None:
         None,
         "Further texts to learn from, or patterns, with commas between: a text a line; "
         "of a pair task, two with a tab between.",
+    )
+    integer(
+        values,
+        "varied_copies",
+        0,
+        "Variants of each training text to learn from as well, for little data: every "
+        "other with some words replaced, every other going on with another text.",
+        at_least=0,
     )
     string(
         values,

@@ -30,6 +30,7 @@ _LEAST = {
     "worker_index": 0,
     "keep_checkpoint_max": 0,
     "eval_steps": 0,
+    "varied_copies": 0,
     "early_stopping_patience": 0,
     "null_score_diff_threshold": -math.inf,
 }

@@ -14,7 +14,8 @@ from bert_tf.checkpoint import CheckpointReader
 from bert_tf.data.records import parse_records
 from bert_tf.errors import DataError
 from bert_tf.run_folder import read_note
-from bert_tf.tasks.distillation import DistillationTask
+from bert_tf.tasks.classification import InputExample
+from bert_tf.tasks.distillation import DistillationTask, varied
 from bert_tf.tasks.label_kinds import SingleLabel
 from bert_tf.tools import distill, run_classifier, teacher
 from tests.small_task import as_arguments, write_small_task
@@ -258,3 +259,29 @@ def test_a_damaged_cache_is_not_used(tmp_path):
     np.save(path, np.ones((4, 2), np.float32))
     with pytest.raises(DataError, match=r"found float32 \[4, 2\]"):
         teacher._load(str(path), (5, 2))
+
+
+def test_variants_of_texts():
+    """The same ones every time, of every text, of its words and others'."""
+    rows = [InputExample(str(i), f"a{i} b{i} c{i} d{i}", label="x") for i in range(50)]
+    made = list(varied(rows, 3))
+    assert [x.text_a for x in made] == [x.text_a for x in varied(rows, 3)]
+    assert len(made) == 150 and not any(x.is_labelled for x in made)
+    vocabulary = {word for row in rows for word in row.text_a.split()}
+    for copy in (0, 2):
+        kept = 0
+        for row, variant in zip(rows, made[50 * copy :], strict=False):
+            words = variant.text_a.split()
+            assert len(words) == 4 and vocabulary.issuperset(words)
+            kept += sum(x == y for x, y in zip(words, row.text_a.split(), strict=True))
+        assert 0.7 < kept / 200 < 0.9
+    for row, variant in zip(rows, made[50:100], strict=True):
+        assert variant.text_a.startswith(row.text_a) and len(variant.text_a) > 20
+    pairs = [InputExample("0", "a b", "c d", label="x")] * 2
+    assert all(x.text_b for x in varied(pairs, 2))
+
+
+def test_variants_are_asked_about(taught, tmp_path):
+    flags = student(taught, tmp_path, student="BERT-Tiny", num_train_epochs="0.1")
+    folder = distilled({**flags, "varied_copies": "2"})
+    assert records(folder)["is_labelled"].tolist() == [1] * 60 + [0] * 120
