@@ -10,6 +10,8 @@ from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tools import (
     convert_checkpoint,
     create_pretraining_data,
+    distill,
+    distill_flags,
     export_model,
     extract_features,
     fill_mask,
@@ -21,6 +23,7 @@ from bert_tf.tools import (
     run_squad,
     run_tagger,
     serve,
+    show,
     sweep,
     tagger_flags,
 )
@@ -106,6 +109,17 @@ def test_the_table_of_create_pretraining_data_is_the_programs():
     assert table("pretrain_data.md") == defaults(values)
 
 
+def test_the_table_of_convert_checkpoint_is_the_programs():
+    values = all_flags(convert_checkpoint.GROUPS)
+    assert table("convert.md") == defaults(values)
+
+
+def test_the_table_of_distills_own_flags_is_the_programs():
+    values = flags.FlagValues()
+    distill_flags.define_distillation_flags(values)
+    assert table("distill.md") == defaults(values)
+
+
 def test_the_table_of_learn_vocabulary_is_the_programs():
     values = flags.FlagValues()
     for group in learn_vocabulary.GROUPS:
@@ -170,6 +184,8 @@ def test_the_docs_commands_parse():
         "sweep": sweep.GROUPS,
         "plot": plot.GROUPS,
         "convert_checkpoint": convert_checkpoint.GROUPS,
+        "distill": distill.GROUPS,
+        "show": show.GROUPS,
         "create_pretraining_data": create_pretraining_data.GROUPS,
         "inspect_records": inspect_records.GROUPS,
         "export_model": export_model.GROUPS,
@@ -185,7 +201,7 @@ def test_the_docs_commands_parse():
             rest = values([tool, *arguments])
         except flags.Error as error:
             raise AssertionError(f"{page}: {error}") from error
-        takes_others = tool in ("plot", "inspect_records", "fill_mask")
+        takes_others = tool in ("plot", "inspect_records", "fill_mask", "show")
         assert (len(rest) > 1) == takes_others, f"{page}: {rest}"
         seen.add(tool)
     assert seen == set(tools)
