@@ -19,7 +19,13 @@ from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.interchange.json_files import read_json, write_json
 from bert_tf.interchange.names import DISTILBERT, HUGGING_FACE
 from bert_tf.interchange.torch_files import read_torch_file
-from bert_tf.interchange.weights import Step, Weights, from_google, to_google
+from bert_tf.interchange.weights import (
+    NO_POOLER,
+    Step,
+    Weights,
+    from_google,
+    to_google,
+)
 from bert_tf.tokenization.vocabulary import SPECIAL_PIECES
 
 _ACTIVATIONS = {
@@ -74,6 +80,8 @@ _TABLES = {
     HUGGING_FACE: ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"),
     DISTILBERT: ("vocab_projector.weight", None),
 }
+_POOLER = "bert/pooler/dense/kernel"
+_WITHOUT_POOLER = ("squad", "tagging")
 _LONGEST_ROW = 512
 # What Google's run_squad takes by default.
 _SQUAD = {
@@ -231,6 +239,13 @@ def read_folder(folder: str, is_pair: bool = False) -> tuple[Weights, Step]:
     tensors = google_tensors(_Lazy(with_weights), config, step)
     labels, note = _task(values, tensors, is_pair)
     note = {**_casing(folder, step), **note}
+    if note.get("task_name") in _WITHOUT_POOLER and _POOLER not in tensors:
+        width = config.hidden_size
+        tensors[_POOLER] = np.zeros((width, width), np.float32)
+        tensors["bert/pooler/dense/bias"] = np.zeros(width, np.float32)
+        reason = "Google's graph has one, which this task does not read"
+        step.created["bert/pooler"] = reason
+        step.remarks.remove(NO_POOLER)
     if note.get("task_name"):
         longest = min(_LONGEST_ROW, config.max_position_embeddings)
         note = {**note, "max_seq_length": longest}

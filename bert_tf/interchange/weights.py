@@ -19,6 +19,7 @@ _HEADS = (
     "output_",
 )
 _SHOWN = 4
+NO_POOLER = "there is no pooler, which will start fresh"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +134,7 @@ def to_google(
         value = np.asarray(read(theirs))
         found[google] = _google_layout(row, column, value, config, theirs, step)
     if "bert/pooler/" not in heads:
-        step.remarks.append("there is no pooler, which will start fresh")
+        step.remarks.append(NO_POOLER)
     known = {theirs for _, _, theirs in rows}
     step.dropped |= {
         name: "Google's graph has no place for it"

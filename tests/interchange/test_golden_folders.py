@@ -17,6 +17,7 @@ from bert_tf.modeling import (
     BertTokenClassifier,
 )
 from bert_tf.run_folder import read_labels, read_note
+from bert_tf.tools import export_model
 from tests.interchange.peers import LABELS, PIECES, inputs
 
 ENCODERS = ("tf_models_encoder", "tf_models_model")
@@ -61,12 +62,9 @@ def ours(name: str, folder: Path) -> dict[str, np.ndarray]:
             "seq_relationship_logits": found["next_sentence_logits"],
         }
     if name == "answers":
-        return loaded(BertSpanLabeler, folder, fresh=("bert/pooler",))(inputs())
-    kind, fresh = {
-        "sequence": (BertClassifier, ()),
-        "tokens": (BertTokenClassifier, ("bert/pooler",)),
-    }[name]
-    return {"logits": loaded(kind, folder, len(LABELS), fresh=fresh)(inputs())}
+        return loaded(BertSpanLabeler, folder)(inputs())
+    kind = {"sequence": BertClassifier, "tokens": BertTokenClassifier}[name]
+    return {"logits": loaded(kind, folder, len(LABELS))(inputs())}
 
 
 @pytest.mark.parametrize("name", TORCH)
@@ -181,3 +179,14 @@ def test_the_report_says_what_became_of_each_tensor(golden, tmp_path):
     read, _ = interchange.convert(str(golden / "spanbert"), str(tmp_path / "spanbert"))
     assert sum("pair_target_predictions" in name for name in read.dropped) == 2
     assert "there is no pooler" in str(read)
+
+
+@pytest.mark.parametrize("name", ["sequence", "tokens", "answers"])
+def test_a_converted_classifier_can_be_exported(golden, tmp_path, name):
+    """Nothing else than its folder has to be named."""
+    folder, export = tmp_path / "google", tmp_path / "export"
+    interchange.convert(str(golden / name), str(folder))
+    # The vocabulary that stands for a lower-cased one here has capitals.
+    args = [f"--model_dir={folder}", f"--export_dir={export}", "--nocheck_casing"]
+    assert export_model.main(args) == 0
+    assert (export / "1" / "saved_model.pb").exists()
