@@ -52,7 +52,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 GROUPS = (Group("Files", _define_flags),)
 
 
-def check_folders(source: str, target: str) -> None:
+def _check_folders(source: str, target: str) -> None:
     """Raises a ConfigError unless one folder can be read and the other written."""
     for name, path in (("input", source), ("output_dir", target)):
         if is_remote(path):
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def run(values: flags.FlagValues) -> None:
         require(values, "input", "output_dir")
-        check_folders(values.input, values.output_dir)
+        _check_folders(values.input, values.output_dir)
         if values.is_pair and values["from"].value != "huggingface":
             raise ConfigError(
                 "Expected --is_pair only with --from=huggingface, got it with "

@@ -76,8 +76,10 @@ def run(config: DistillConfig, processor: "DataProcessor | None" = None) -> None
         DistillationRun(config, parts._replace(examples=examples), teacher).run()
 
 
-def _with_student(config: DistillConfig, teacher: "Teacher", made: str) -> Any:
-    """Returns the config with the files of the student, written below `made` if new."""
+def _with_student(
+    config: DistillConfig, teacher: "Teacher", made: str
+) -> DistillConfig:
+    """Returns the config with the student's files, written below `made` if new."""
     changes: dict[str, Any] = {}
     if not config.vocab_file:
         changes["vocab_file"] = os.path.join(made, "vocab.txt")

@@ -21,7 +21,14 @@ class DistillConfig(ClassifierConfig):
 
     ACTIONS: ClassVar[tuple[str, ...]] = ("do_train",)
 
-    # What the teacher says where nobody else does.
+    # Each makes these of its teacher, below its own temporary folder; what they hold is
+    # in the note that is compared as well.
+    OF_ONE_WORKER: ClassVar[tuple[str, ...]] = (
+        *ClassifierConfig.OF_ONE_WORKER,
+        "bert_config_file",
+        "vocab_file",
+    )
+
     bert_config_file: str = ""
     vocab_file: str = ""
     teacher_dir: str = ""

@@ -47,6 +47,8 @@ class TrainingConfig(DeviceConfig):
 
     # The flags of which one at least says what to do.
     ACTIONS: ClassVar[tuple[str, ...]] = ("do_train", "do_eval")
+    # What may differ between workers.
+    OF_ONE_WORKER: ClassVar[tuple[str, ...]] = ("worker_index",)
 
     bert_config_file: str
     output_dir: str

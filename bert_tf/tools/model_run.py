@@ -297,8 +297,9 @@ class ModelRun(abc.ABC):
 
     def _check_workers(self) -> None:
         """Raises a ConfigError if the workers were not asked for the same."""
+        own = self.config.OF_ONE_WORKER
         flags = dataclasses.asdict(self.config)
-        del flags["worker_index"]
+        flags = {name: x for name, x in flags.items() if name not in own}
         text = json.dumps([flags, self.note], sort_keys=True)
         self.workers.check_same(text, "the same flags and files")
 
