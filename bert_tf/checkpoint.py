@@ -183,7 +183,7 @@ class CheckpointReader:
         except (tf.errors.OpError, RuntimeError, ValueError, IndexError) as error:
             raise CheckpointError(
                 f"Expected a whole TensorFlow checkpoint at {self.prefix}, but its "
-                f"index cannot be read ({_first_line(error)}); fetch its files again."
+                f"index cannot be used ({_first_line(error)}); fetch its files again."
             ) from error
         if (_OBJECT_GRAPH in shapes) > object_graph:
             raise CheckpointError(

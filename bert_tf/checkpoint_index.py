@@ -65,18 +65,24 @@ def check_index(prefix: str) -> None:
         if not tf.io.gfile.exists(data):
             continue
         length = tf.io.gfile.stat(data).length
-        ends = [x.offset + x.size for x in tensors.values() if x.shard_id == shard]
+        for name, entry in tensors.items():
+            if entry.shard_id == shard and entry.offset + entry.size > length:
+                raise ValueError(
+                    f"{_label(name)} ends at byte {entry.offset + entry.size:,} of "
+                    f"{data}, which has {length:,}"
+                )
         # Tensors that share bytes would take memory that no file has.
-        if max(ends) > length or total > length:
-            raise ValueError(
-                f"its tensors need {max(*ends, total):,} bytes of {data}, which has "
-                f"{length:,}"
-            )
+        if total > length:
+            raise ValueError(f"its tensors are larger than {data} together")
+
+
+def _label(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
 
 
 def _size(name: bytes, entry: Any) -> int:
     """Returns a tensor's bytes; a ValueError if its entry contradicts itself."""
-    label = name.decode("utf-8", "replace")
+    label = _label(name)
     if entry.offset < 0 or entry.size < 0:
         raise ValueError(f"{label} has no place in a file")
     dims = [dim.size for dim in entry.shape.dim]

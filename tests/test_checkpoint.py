@@ -275,7 +275,7 @@ def test_a_damaged_index(golden, config, share):
     index.write_bytes(index.read_bytes()[: int(index.stat().st_size * share)])
     model = BertModel(config)
     before = values(model)
-    with pytest.raises(CheckpointError, match=r"index cannot be read.*fetch") as error:
+    with pytest.raises(CheckpointError, match=r"index cannot be used.*fetch") as error:
         load_checkpoint(model, prefix)
     assert str(prefix) in str(error.value) and "\n" not in str(error.value)
     assert_same(values(model), before)
