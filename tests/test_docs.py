@@ -14,7 +14,7 @@ from bert_tf.tools import (
     extract_features,
     fill_mask,
     inspect_records,
-    learn_vocabulary,
+    learn_vocab,
     plot,
     run_classifier,
     run_pretraining,
@@ -106,11 +106,11 @@ def test_the_table_of_create_pretraining_data_is_the_programs():
     assert table("pretrain_data.md") == defaults(values)
 
 
-def test_the_table_of_learn_vocabulary_is_the_programs():
+def test_the_table_of_learn_vocab_is_the_programs():
     values = flags.FlagValues()
-    for group in learn_vocabulary.GROUPS:
+    for group in learn_vocab.GROUPS:
         group.define(values)
-    assert table("learn_vocabulary.md") == defaults(values)
+    assert table("learn_vocab.md") == defaults(values)
 
 
 def test_the_tables_of_run_pretraining_are_the_programs():
@@ -175,7 +175,7 @@ def test_the_docs_commands_parse():
         "export_model": export_model.GROUPS,
         "extract_features": extract_features.GROUPS,
         "fill_mask": fill_mask.GROUPS,
-        "learn_vocabulary": learn_vocabulary.GROUPS,
+        "learn_vocab": learn_vocab.GROUPS,
         "serve": serve.GROUPS,
     }
     seen = set()

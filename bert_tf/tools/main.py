@@ -13,7 +13,7 @@ TOOLS = {
     "run_pretraining": "pretrain on records, from scratch or from a checkpoint",
     "sweep": "fine-tune once per point of a grid, and say which point is best",
     "plot": "draw the training curves of runs as one picture",
-    "learn_vocabulary": "learn a vocabulary from plain text, to pretrain from scratch",
+    "learn_vocab": "learn a vocabulary from plain text, to pretrain from scratch",
     "create_pretraining_data": "make records for pretraining from plain text",
     "inspect_records": "show pretraining records as text, and what they amount to",
     "extract_features": "write the vectors of texts, or of each of their pieces",

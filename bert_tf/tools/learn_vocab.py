@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.info("%.0f s", time.monotonic() - begun)
 
     return run_tool(
-        "learn_vocabulary",
+        "learn_vocab",
         "Learns a WordPiece vocabulary from plain text, whose words are split as the "
         "tokenizers of this package split them.",
         GROUPS,

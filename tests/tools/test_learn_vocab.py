@@ -12,7 +12,7 @@ from bert_tf import files
 from bert_tf.data import text_files
 from bert_tf.tokenization import FullTokenizer
 from bert_tf.tokenization.learning import count_words, learn_vocabulary
-from bert_tf.tools import learn_vocabulary as tool
+from bert_tf.tools import learn_vocab as tool
 from tests.programs import run
 
 
@@ -69,7 +69,7 @@ def test_the_same_bytes_whatever_the_hashes(flags):
     first, second = (f"{flags['vocab_file']}-{number}" for number in (1, 2))
     assert tool.main(arguments({**flags, "vocab_file": first})) == 0
     again = arguments({**flags, "vocab_file": second})
-    run("-m", "bert_tf.tools.main", "learn_vocabulary", *again, PYTHONHASHSEED="1")
+    run("-m", "bert_tf.tools.main", "learn_vocab", *again, PYTHONHASHSEED="1")
     assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
@@ -88,7 +88,7 @@ def assert_refused(root: Path, flags, capsys, *says: str) -> None:
     stderr = capsys.readouterr().err
     assert "Traceback" not in stderr
     last = stderr.rstrip("\n").split("\n")[-1]
-    assert last.startswith("learn_vocabulary: Expected ")
+    assert last.startswith("learn_vocab: Expected ")
     for text in says:
         assert text in last
     assert everything(root) == before
@@ -159,7 +159,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, flags, capsys, monkeypatch, module, nam
     before = everything(tmp_path)
     assert tool.main(arguments(flags)) == 130
     stderr = capsys.readouterr().err
-    assert stderr.splitlines()[-1] == "learn_vocabulary: interrupted."
+    assert stderr.splitlines()[-1] == "learn_vocab: interrupted."
     assert everything(tmp_path) == before
 
 
