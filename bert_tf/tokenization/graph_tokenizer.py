@@ -20,7 +20,7 @@ from bert_tf.tokenization.graph_words import MAX_CHARS_PER_WORD, WordSplitter
 from bert_tf.tokenization.vocabulary import load_vocab
 
 _OPS = ("tf_text", "core")
-_MAX_BYTES_PER_PIECE = 256  # a limit of TF Text's WordPiece op
+MAX_BYTES_PER_PIECE = 256  # a limit of TF Text's WordPiece op
 
 _LONG_TEXT = ("truncate", "head_tail")
 
@@ -328,9 +328,9 @@ def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
         letters = piece.removeprefix("##")
         if not letters or len(letters) > MAX_CHARS_PER_WORD:
             continue
-        if len(letters.encode()) > _MAX_BYTES_PER_PIECE:
+        if len(letters.encode()) > MAX_BYTES_PER_PIECE:
             raise DataError(
-                f"Expected pieces of at most {_MAX_BYTES_PER_PIECE} bytes, but "
+                f"Expected pieces of at most {MAX_BYTES_PER_PIECE} bytes, but "
                 f"{vocab_file} line {index + 1} has {len(letters.encode())}; shorten "
                 f"it or use FullTokenizer."
             )
