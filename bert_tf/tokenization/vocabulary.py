@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 from bert_tf.errors import ConfigError, DataError
 
+PAD = "[PAD]"  # the release takes id 0 for it, whether it is there or not
 SPECIAL_PIECES = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_UNUSED = re.compile(r"\[unused(\d+)\]")
 
 # Google's lower-cased vocabularies hold a letter or two such as "ℝ" that has no
 # lower-case form; its cased ones have capitals in 16 and 29 of 100 pieces.
@@ -140,6 +142,17 @@ def check_vocab(
             f"config of one model."
         )
     return vocab
+
+
+def unused_number(piece: str) -> int | None:
+    """Returns the N of a piece `[unusedN]`, which is free; None for any other."""
+    match = _UNUSED.fullmatch(piece)
+    return int(match[1]) if match else None
+
+
+def is_special(piece: str) -> bool:
+    """Returns whether a piece is one of the special ones, or `[unusedN]`."""
+    return piece in (PAD, *SPECIAL_PIECES) or unused_number(piece) is not None
 
 
 def check_special_pieces(vocab: Mapping[str, int], vocab_file: str) -> None:

@@ -12,6 +12,7 @@ from absl import flags, logging
 from bert_tf.errors import ConfigError, DataError
 from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.flag_kinds import parts, string
 from bert_tf.tools.flags import require
 from bert_tf.tools.progress import progress_bar
 from bert_tf.tools.termination import Termination
@@ -57,6 +58,13 @@ def _define_flags(values: flags.FlagValues) -> None:
         lower_bound=0,
         flag_values=values,
     )
+    string(
+        values,
+        "reserved_pieces",
+        None,
+        "Pieces to put behind the special ones whatever the text, with commas between, "
+        "such as [ENT],[NUM], which a program of one's own puts into its inputs.",
+    )
     flags.DEFINE_integer(
         "min_count",
         10,
@@ -75,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def learn(values: flags.FlagValues) -> None:
         require(values, "input_file", "vocab_file")
+        reserved = parts(values, "reserved_pieces")
         begun = time.monotonic()
         from bert_tf.data.text_files import find_text_files
         from bert_tf.tokenization.learning import learn_vocabulary, unknown_share
@@ -83,7 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         paths = find_text_files(values.input_file)
         word_counts = _count(paths, values.do_lower_case)
         learned = learn_vocabulary(
-            word_counts, values.vocab_size, values.num_unused, values.min_count
+            word_counts,
+            values.vocab_size,
+            values.num_unused,
+            values.min_count,
+            reserved,
         )
         unknown = unknown_share(word_counts, learned.pieces)
         _write(values.vocab_file, learned.pieces)

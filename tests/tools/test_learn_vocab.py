@@ -73,6 +73,13 @@ def test_the_same_bytes_whatever_the_hashes(flags):
     assert Path(first).read_bytes() == Path(second).read_bytes()
 
 
+def test_reserved_pieces(flags):
+    flags |= {"reserved_pieces": "[ENT], [NUM]"}
+    assert tool.main(arguments(flags)) == 0
+    lines = Path(flags["vocab_file"]).read_text("utf-8").splitlines()
+    assert len(lines) == 400 and lines[4:7] == ["[MASK]", "[ENT]", "[NUM]"]
+
+
 def test_too_little_text_is_a_warning(flags, capsys):
     flags |= {"vocab_size": "5000", "min_count": "10"}
     assert tool.main(arguments(flags)) == 0
@@ -110,6 +117,9 @@ def test_a_missing_flag(tmp_path, flags, capsys, flag):
         ({"vocab_file": "{root}/texts/a.txt"}, ("no file yet", "a.txt")),
         ({"vocab_file": "{root}/texts/vocab.txt"}, ("taken for one", "vocab.txt")),
         ({"vocab_file": "{root}/texts/a.txt/new/v"}, ("a.txt", "no folder")),
+        ({"reserved_pieces": "[A],,[B]"}, ("--reserved_pieces", "single commas")),
+        ({"reserved_pieces": "[A],\udcff"}, ("--reserved_pieces", "UTF-8")),
+        ({"reserved_pieces": "[A],[A]"}, ("--reserved_pieces", "'[A]'", "twice")),
         ({"vocab_size": "40"}, ("--vocab_size", "at least", "got 40", "--min_count")),
     ],
 )
