@@ -9,10 +9,10 @@ import pytest
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib
 
 from bert_tf import files
-from bert_tf.data import text_files
 from bert_tf.tokenization import FullTokenizer
 from bert_tf.tokenization.learning import count_words, learn_vocabulary
 from bert_tf.tools import learn_vocab as tool
+from bert_tf.tools import text_words
 from tests.programs import run
 
 
@@ -162,7 +162,7 @@ def interrupting(function):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(text_files, "read_blocks"), (wordpiece_tokenizer_learner_lib, "learn")],
+    [(text_words, "read_blocks"), (wordpiece_tokenizer_learner_lib, "learn")],
 )
 def test_ctrl_c_leaves_nothing(tmp_path, flags, capsys, monkeypatch, module, name):
     monkeypatch.setattr(module, name, interrupting(getattr(module, name)))
