@@ -8,6 +8,7 @@ from absl import flags
 from bert_tf.tasks import glue
 from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tools import (
+    check_vocab,
     convert_checkpoint,
     create_pretraining_data,
     export_model,
@@ -106,6 +107,13 @@ def test_the_table_of_create_pretraining_data_is_the_programs():
     assert table("pretrain_data.md") == defaults(values)
 
 
+def test_the_table_of_check_vocab_is_the_programs():
+    values = flags.FlagValues()
+    for group in check_vocab.GROUPS:
+        group.define(values)
+    assert table("check_vocab.md") == defaults(values)
+
+
 def test_the_table_of_learn_vocab_is_the_programs():
     values = flags.FlagValues()
     for group in learn_vocab.GROUPS:
@@ -175,6 +183,7 @@ def test_the_docs_commands_parse():
         "export_model": export_model.GROUPS,
         "extract_features": extract_features.GROUPS,
         "fill_mask": fill_mask.GROUPS,
+        "check_vocab": check_vocab.GROUPS,
         "learn_vocab": learn_vocab.GROUPS,
         "serve": serve.GROUPS,
     }

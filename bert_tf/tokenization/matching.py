@@ -19,12 +19,10 @@ _LETTER = "a"
 class Kind(enum.Enum):
     """Why no text matches a piece."""
 
-    BLANK = "hold no character"
-    LONG = f"are longer than {LONGEST_PIECE}"
-    CHANGED = (
-        "have letters or signs that texts lose (case, accents, control characters)"
-    )
-    SPLIT = "are split before pieces are looked up (punctuation, ideographs, spaces)"
+    BLANK = "without a character"
+    LONG = f"longer than {LONGEST_PIECE}"
+    CHANGED = "with what texts lose before (case, accents, control characters)"
+    SPLIT = "that texts have split before (at punctuation, ideographs, spaces)"
 
 
 class Obstacle(NamedTuple):
