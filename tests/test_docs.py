@@ -8,6 +8,7 @@ from absl import flags
 from bert_tf.tasks import glue
 from bert_tf.tasks.label_kinds import KINDS
 from bert_tf.tools import (
+    check_vocab,
     convert_checkpoint,
     create_pretraining_data,
     distill,
@@ -16,7 +17,7 @@ from bert_tf.tools import (
     extract_features,
     fill_mask,
     inspect_records,
-    learn_vocabulary,
+    learn_vocab,
     plot,
     run_classifier,
     run_pretraining,
@@ -120,11 +121,18 @@ def test_the_table_of_distills_own_flags_is_the_programs():
     assert table("distill.md") == defaults(values)
 
 
-def test_the_table_of_learn_vocabulary_is_the_programs():
+def test_the_table_of_check_vocab_is_the_programs():
     values = flags.FlagValues()
-    for group in learn_vocabulary.GROUPS:
+    for group in check_vocab.GROUPS:
         group.define(values)
-    assert table("learn_vocabulary.md") == defaults(values)
+    assert table("check_vocab.md") == defaults(values)
+
+
+def test_the_table_of_learn_vocab_is_the_programs():
+    values = flags.FlagValues()
+    for group in learn_vocab.GROUPS:
+        group.define(values)
+    assert table("learn_vocab.md") == defaults(values)
 
 
 def test_the_tables_of_run_pretraining_are_the_programs():
@@ -191,7 +199,8 @@ def test_the_docs_commands_parse():
         "export_model": export_model.GROUPS,
         "extract_features": extract_features.GROUPS,
         "fill_mask": fill_mask.GROUPS,
-        "learn_vocabulary": learn_vocabulary.GROUPS,
+        "check_vocab": check_vocab.GROUPS,
+        "learn_vocab": learn_vocab.GROUPS,
         "serve": serve.GROUPS,
     }
     seen = set()

@@ -73,13 +73,13 @@ def read_folder(
     """
     options = {"is_pair": is_pair} if source == "huggingface" else {}
     weights, step = _module(source).read_folder(folder, **options)
-    from bert_tf.tokenization.vocabulary import is_cased, parse_pieces
+    from bert_tf.tokenization.vocabulary import Casing, parse_pieces
 
     lower = weights.note.get("do_lower_case")
     if do_lower_case is not None:
         lower = do_lower_case
     elif not isinstance(lower, bool):
-        lower = not is_cased(parse_pieces(weights.vocab, "vocab.txt"))
+        lower = not Casing.of(parse_pieces(weights.vocab, "vocab.txt")).is_cased
         step.remarks.append(
             f"do_lower_case is taken for {lower}, as the vocabulary looks"
         )

@@ -20,7 +20,7 @@ from bert_tf.tokenization.graph_words import MAX_CHARS_PER_WORD, WordSplitter
 from bert_tf.tokenization.vocabulary import load_vocab
 
 _OPS = ("tf_text", "core")
-_MAX_BYTES_PER_PIECE = 256  # a limit of TF Text's WordPiece op
+MAX_BYTES_PER_PIECE = 256  # a limit of TF Text's WordPiece op
 
 _LONG_TEXT = ("truncate", "head_tail")
 
@@ -301,14 +301,38 @@ def _join_words(pieces: tf.RaggedTensor, word_splits: tf.Tensor) -> tf.RaggedTen
     return tf.RaggedTensor.from_row_splits(pieces.values, row_splits, validate=False)
 
 
+def check_piece_lengths(vocab: Mapping[str, int], vocab_file: str) -> None:
+    """Checks that TF Text's WordPiece op takes the pieces of a vocabulary.
+
+    Args:
+      vocab: piece -> id.
+      vocab_file: named in the message.
+
+    Raises:
+      DataError: one that words can hold has over 256 bytes.
+    """
+    for piece, index in vocab.items():
+        letters = piece.removeprefix("##")
+        if (
+            len(letters) <= MAX_CHARS_PER_WORD
+            and len(letters.encode()) > MAX_BYTES_PER_PIECE
+        ):
+            raise DataError(
+                f"Expected pieces of at most {MAX_BYTES_PER_PIECE} bytes, but "
+                f"{vocab_file} line {index + 1} has {len(letters.encode())}; shorten "
+                f"it or use FullTokenizer."
+            )
+
+
 def _tf_text_tokenizer(vocab: Mapping[str, int], vocab_file: str) -> Any:
     # Only here, so that "core" does without TF Text.
     import tensorflow_text as tf_text
 
+    check_piece_lengths(vocab, vocab_file)
     # Strings live on the host, so everything here does.
     with tf.init_scope(), tf.device("/CPU:0"):
         return tf_text.FastWordpieceTokenizer(
-            _matchable_pieces(vocab, vocab_file),
+            _matchable_pieces(vocab),
             max_bytes_per_word=4 * MAX_CHARS_PER_WORD,
             token_out_type=tf.int32,
             unknown_token="[UNK]",
@@ -316,7 +340,7 @@ def _tf_text_tokenizer(vocab: Mapping[str, int], vocab_file: str) -> Any:
         )
 
 
-def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
+def _matchable_pieces(vocab: Mapping[str, int]) -> list[str]:
     """Lists what TF Text's WordPiece op should match for each id.
 
     Some ids get a stand-in that no word equals, as words have no spaces: those of blank
@@ -328,12 +352,6 @@ def _matchable_pieces(vocab: Mapping[str, int], vocab_file: str) -> list[str]:
         letters = piece.removeprefix("##")
         if not letters or len(letters) > MAX_CHARS_PER_WORD:
             continue
-        if len(letters.encode()) > _MAX_BYTES_PER_PIECE:
-            raise DataError(
-                f"Expected pieces of at most {_MAX_BYTES_PER_PIECE} bytes, but "
-                f"{vocab_file} line {index + 1} has {len(letters.encode())}; shorten "
-                f"it or use FullTokenizer."
-            )
         pieces[index] = piece
     return pieces
 

@@ -8,7 +8,7 @@ import collections
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib
@@ -17,7 +17,8 @@ from bert_tf.errors import ConfigError, DataError
 from bert_tf.tokenization import rules
 from bert_tf.tokenization.full_tokenizer import WordpieceTokenizer
 from bert_tf.tokenization.graph_words import WordSplitter
-from bert_tf.tokenization.vocabulary import SPECIAL_PIECES
+from bert_tf.tokenization.matching import LONGEST_PIECE, is_too_long
+from bert_tf.tokenization.vocabulary import PAD, SPECIAL_PIECES, is_special
 
 # The learner keeps every part of every word in memory, so that the rarer ones beyond
 # these would take gigabytes. They hardly change what is learned.
@@ -31,9 +32,9 @@ class LearnedVocabulary:
     """A vocabulary in the order of its file.
 
     Attributes:
-      pieces: `[PAD]`, `[unusedN]` as asked for, the other special pieces, characters,
-        the same inside a word, longer pieces from the commonest on, and `[unusedN]`
-        for what the text had too few of.
+      pieces: `[PAD]`, `[unusedN]` as asked for, the other special pieces, those that
+        were reserved, characters, the same inside a word, longer pieces from the
+        commonest on, and `[unusedN]` for what the text had too few of.
       characters: How many characters are in it.
       characters_left_out: How many of the text's are not, as they are too rare.
       filled: How many `[unusedN]` stand at its end.
@@ -100,6 +101,7 @@ def learn_vocabulary(
     vocab_size: int,
     num_unused: int = 0,
     min_count: int = 10,
+    reserved: Sequence[str] = (),
 ) -> LearnedVocabulary:
     """Learns a vocabulary of exactly so many pieces.
 
@@ -118,7 +120,9 @@ def learn_vocabulary(
 
     Source: `learn` in TensorFlow Text's wordpiece_tokenizer_learner_lib.py.
     """
-    special = ["[PAD]", *_unused(0, num_unused), *SPECIAL_PIECES]
+    _check_reserved(reserved)
+    taken = frozenset(reserved)
+    special = [PAD, *_unused(0, num_unused), *SPECIAL_PIECES, *reserved]
     words = {
         word: count
         for word, count in word_counts.items()
@@ -136,7 +140,8 @@ def learn_vocabulary(
     chars = sorted(char for char, count in char_counts.items() if count >= min_count)
     # What stands alone is never inside a word.
     inside = [f"##{char}" for char in chars if not _stands_alone(char)]
-    room = vocab_size - len(special) - len(chars) - len(inside)
+    single = [piece for piece in (*chars, *inside) if piece not in taken]
+    room = vocab_size - len(special) - len(single)
     if room < 0:
         raise ConfigError(
             f"Expected --vocab_size to be at least {vocab_size - room}, for "
@@ -149,11 +154,14 @@ def learn_vocabulary(
         (-count, word) for word, count in words.items() if allowed.issuperset(word)
     )
     longer = _learn_longer(
-        [(word, -count) for count, word in common[:_MOST_WORDS]], room, min_count
+        [(word, -count) for count, word in common[:_MOST_WORDS]],
+        room,
+        min_count,
+        taken,
     )
     filled = room - len(longer)
     return LearnedVocabulary(
-        [*special, *chars, *inside, *longer, *_unused(num_unused, filled)],
+        [*special, *single, *longer, *_unused(num_unused, filled)],
         characters=len(chars),
         characters_left_out=len(char_counts) - len(chars),
         filled=filled,
@@ -184,10 +192,34 @@ def _stands_alone(char: str) -> bool:
     return rules.is_punctuation(char) or rules.is_cjk(char)
 
 
+def _check_reserved(reserved: Sequence[str]) -> None:
+    """Raises a ConfigError that names the first piece that cannot be reserved."""
+    for place, piece in enumerate(reserved):
+        wrong = ""
+        if not piece or any(map(str.isspace, piece)):
+            wrong = "is empty or holds whitespace, which no line of a vocabulary keeps"
+        elif is_special(piece):
+            wrong = "stands in every vocabulary, or is counted by --num_unused"
+        elif is_too_long(piece):
+            wrong = f"is longer than {LONGEST_PIECE}"
+        elif piece in reserved[:place]:
+            wrong = "is there twice"
+        if wrong:
+            raise ConfigError(
+                "Expected pieces such as [ENT],[NUM] in --reserved_pieces, got "
+                f"{piece!r}, which {wrong}; take it out."
+            )
+
+
 def _learn_longer(
-    word_counts: list[tuple[str, int]], room: int, min_count: int
+    word_counts: list[tuple[str, int]],
+    room: int,
+    min_count: int,
+    taken: Collection[str],
 ) -> list[str]:
     """Returns at most `room` pieces of several characters, from the commonest on.
+
+    None of them is `taken`.
 
     The learner finds the pieces that occur so many times or more. They are those of the
     highest such threshold that gives enough, less the rarest.
@@ -199,7 +231,7 @@ def _learn_longer(
     while high - low > 1:
         # Their ratio is what the number of pieces goes by.
         threshold = min(max(math.isqrt(low * high), low + 1), high - 1)
-        found = _pieces_of(word_counts, threshold)
+        found = [x for x in _pieces_of(word_counts, threshold) if x not in taken]
         if len(found) >= room:
             low, pieces = threshold, found
         else:

@@ -6,10 +6,13 @@ Also the checks that a vocabulary, a checkpoint and `--do_lower_case` fit togeth
 import collections
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from bert_tf.errors import ConfigError, DataError
 
+PAD = "[PAD]"  # the release takes id 0 for it, whether it is there or not
 SPECIAL_PIECES = ("[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_UNUSED = re.compile(r"\[unused(\d+)\]")
 
 # Google's lower-cased vocabularies hold a letter or two such as "ℝ" that has no
 # lower-case form; its cased ones have capitals in 16 and 29 of 100 pieces.
@@ -57,7 +60,12 @@ def load_vocab(vocab_file: str) -> collections.OrderedDict[str, int]:
     return vocab
 
 
-def _read_pieces(vocab_file: str) -> list[str]:
+def read_lines(vocab_file: str) -> list[str]:
+    """Returns the lines of a vocabulary file as they stand there, unstripped.
+
+    Args:
+      vocab_file: As for `load_vocab`, whose errors it raises.
+    """
     import tensorflow as tf
 
     from bert_tf.files import read_bytes
@@ -79,11 +87,11 @@ def _read_pieces(vocab_file: str) -> list[str]:
             f"Expected a readable vocabulary file, but {vocab_file} cannot be read: "
             f"{error.message}"
         ) from None
-    return parse_pieces(content, vocab_file)
+    return parse_lines(content, vocab_file)
 
 
-def parse_pieces(content: bytes, vocab_file: str) -> list[str]:
-    """Returns the pieces of a vocabulary file, in the order of their ids.
+def parse_lines(content: bytes, vocab_file: str) -> list[str]:
+    """Returns the lines of a vocabulary file as they stand there, unstripped.
 
     Args:
       content: what the file holds.
@@ -106,17 +114,26 @@ def parse_pieces(content: bytes, vocab_file: str) -> list[str]:
             f"Expected one piece a line, but the vocabulary file {vocab_file} is "
             f"empty; check --vocab_file."
         )
-    pieces = []
+    decoded = []
     for number, line in enumerate(lines, start=1):
         try:
-            pieces.append(line.decode("utf-8").strip())
+            decoded.append(line.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise DataError(
                 f"Expected UTF-8, but {vocab_file} line {number} holds the byte "
                 f"0x{line[error.start]:02x} at position {error.start}; convert the "
                 f"file to UTF-8."
             ) from None
-    return pieces
+    return decoded
+
+
+def parse_pieces(content: bytes, vocab_file: str) -> list[str]:
+    """Does the same with stripped lines, which are the pieces in the order of ids."""
+    return [line.strip() for line in parse_lines(content, vocab_file)]
+
+
+def _read_pieces(vocab_file: str) -> list[str]:
+    return [line.strip() for line in read_lines(vocab_file)]
 
 
 def check_vocab(
@@ -161,6 +178,52 @@ def check_pieces(
     return vocab
 
 
+def unused_number(piece: str) -> int | None:
+    """Returns the N of a piece `[unusedN]`, which is free; None for any other."""
+    match = _UNUSED.fullmatch(piece)
+    return int(match[1]) if match else None
+
+
+def is_special(piece: str) -> bool:
+    """Returns whether a piece is one of the special ones, or `[unusedN]`."""
+    return piece in (PAD, *SPECIAL_PIECES) or unused_number(piece) is not None
+
+
+def is_mark(piece: str) -> bool:
+    """Returns whether a piece stands in brackets, as `[CLS]` and `<S>`.
+
+    Texts do not match these: the tokenizers split off brackets.
+    """
+    return (piece[:1], piece[-1:]) in (("[", "]"), ("<", ">"))
+
+
+class Casing(NamedTuple):
+    """What the letters of a vocabulary tell of its casing.
+
+    Attributes:
+      pieces: How many pieces there are, those in brackets apart.
+      upper: How many of them hold capitals, less those without a lower-case form.
+      has_case: Whether any holds a letter that has two cases.
+    """
+
+    pieces: int
+    upper: int
+    has_case: bool
+
+    @classmethod
+    def of(cls, vocab: Iterable[str]) -> "Casing":
+        """Counts the pieces of a vocabulary."""
+        pieces = [piece for piece in vocab if not is_mark(piece)]
+        upper = sum(piece.lower() != piece for piece in pieces)
+        has_case = upper > 0 or any(piece.upper() != piece for piece in pieces)
+        return cls(len(pieces), upper, has_case)
+
+    @property
+    def is_cased(self) -> bool:
+        """Whether so many hold capitals that texts are not to be lower-cased."""
+        return self.upper > _CASED_SHARE * self.pieces
+
+
 def check_special_pieces(vocab: Mapping[str, int], vocab_file: str) -> None:
     """Checks that a vocabulary holds the special pieces.
 
@@ -180,16 +243,14 @@ def check_special_pieces(vocab: Mapping[str, int], vocab_file: str) -> None:
         )
 
 
-def check_casing(
-    vocab: Mapping[str, int], do_lower_case: bool, vocab_file: str
-) -> None:
+def check_casing(vocab: Iterable[str], do_lower_case: bool, vocab_file: str) -> None:
     """Checks that a vocabulary does not plainly contradict `--do_lower_case`.
 
     Pieces in brackets such as `[CLS]` and `<S>` do not count, nor do capitals that
     have no lower-case form.
 
     Args:
-      vocab: piece -> id.
+      vocab: the pieces.
       do_lower_case: whether texts are to be lower-cased.
       vocab_file: named in the message.
 
@@ -197,38 +258,20 @@ def check_casing(
       ConfigError: lower-casing with over 1 % of the pieces in capitals, or keeping
         the case with no capital in the vocabulary.
     """
-    pieces = _words(vocab)
-    upper = sum(piece.lower() != piece for piece in pieces)
-    if do_lower_case and is_cased(pieces):
+    casing = Casing.of(vocab)
+    if do_lower_case and casing.is_cased:
         raise ConfigError(
-            f"--do_lower_case=True lower-cases every text, but {upper} of the "
-            f"{len(pieces)} pieces of {vocab_file} hold upper-case letters; pass "
+            f"--do_lower_case=True lower-cases every text, but {casing.upper} of the "
+            f"{casing.pieces} pieces of {vocab_file} hold upper-case letters; pass "
             f"--do_lower_case=False, or --nocheck_casing if this is meant."
         )
     # A vocabulary of a script without case contradicts nothing.
-    has_case = upper or any(piece.upper() != piece for piece in pieces)
-    if not do_lower_case and has_case and not upper:
+    if not do_lower_case and casing.has_case and not casing.upper:
         raise ConfigError(
             f"--do_lower_case=False keeps upper-case letters, but none of the "
-            f"{len(pieces)} pieces of {vocab_file} holds one; pass "
+            f"{casing.pieces} pieces of {vocab_file} holds one; pass "
             f"--do_lower_case=True, or --nocheck_casing if this is meant."
         )
-
-
-def is_cased(pieces: Iterable[str]) -> bool:
-    """Returns whether over 1 % of a vocabulary's pieces hold capitals."""
-    words = _words(pieces)
-    return sum(word.lower() != word for word in words) > _CASED_SHARE * len(words)
-
-
-def _words(pieces: Iterable[str]) -> list[str]:
-    """Returns the pieces that stand for text, without those such as [CLS] and <S>."""
-    return [
-        piece
-        for piece in pieces
-        if not (piece.startswith("[") and piece.endswith("]"))
-        and not (piece.startswith("<") and piece.endswith(">"))
-    ]
 
 
 def validate_case_matches_checkpoint(

@@ -4,6 +4,8 @@ from typing import Any
 
 from absl import flags
 
+from bert_tf.errors import ConfigError
+
 
 def string(values: Any, name: str, default: str | None, text: str) -> None:
     """Defines a flag that is a text."""
@@ -37,3 +39,22 @@ def integer(
 def number(values: Any, name: str, default: float, text: str) -> None:
     """Defines a flag that is a number of at least 0."""
     flags.DEFINE_float(name, default, text, lower_bound=0.0, flag_values=values)
+
+
+def parts(values: Any, name: str) -> list[str]:
+    """Returns the parts of a flag that is a list with commas between.
+
+    Raises:
+      ConfigError: One is empty, or not UTF-8.
+    """
+    if values[name].value is None:
+        return []
+    found = [part.strip() for part in values[name].value.split(",")]
+    for part in found:
+        # Bytes of the command line that are no text come as half of a pair.
+        if not part or any("\ud800" <= char <= "\udfff" for char in part):
+            raise ConfigError(
+                f"Expected a list in UTF-8 with single commas between in --{name}, got "
+                f"{part!r} as one of its parts; correct it."
+            )
+    return found

@@ -147,7 +147,7 @@ def _fits(shapes: "Shapes", config: "BertConfig | None") -> Iterator[str]:
 def _vocabulary(path: str | None, folder: str, size: int) -> str:
     import tensorflow as tf
 
-    from bert_tf.tokenization.vocabulary import check_vocab, is_cased
+    from bert_tf.tokenization.vocabulary import Casing, check_vocab
 
     path = path or os.path.join(folder, "vocab.txt")
     if not tf.io.gfile.exists(path):
@@ -156,7 +156,8 @@ def _vocabulary(path: str | None, folder: str, size: int) -> str:
         vocab = check_vocab(path, size)
     except DataError as error:
         return f"vocabulary: does NOT fit: {error}"
-    casing = "cased: --do_lower_case=false" if is_cased(vocab) else "lower-cased"
+    cased = Casing.of(vocab).is_cased
+    casing = "cased: --do_lower_case=false" if cased else "lower-cased"
     return f"vocabulary: fits; {len(vocab):,} pieces, {casing}"
 
 

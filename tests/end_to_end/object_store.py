@@ -132,7 +132,7 @@ def tools(folder: str, place: str) -> dict[str, list]:
     records = ["--max_seq_length=64", "--max_predictions_per_seq=10"]
     runs = [
         [
-            *("learn_vocabulary", f"--input_file={place}/corpus.txt"),
+            *("learn_vocab", f"--input_file={place}/corpus.txt"),
             *(f"--vocab_file={place}/learned/vocab.txt", "--vocab_size=120"),
         ],
         [

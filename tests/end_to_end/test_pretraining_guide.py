@@ -19,7 +19,7 @@ from bert_tf.tools import (
     convert_checkpoint,
     create_pretraining_data,
     fill_mask,
-    learn_vocabulary,
+    learn_vocab,
     plot,
     run_pretraining,
 )
@@ -31,7 +31,7 @@ TOOLS = {
     "convert_checkpoint": convert_checkpoint.main,
     "create_pretraining_data": create_pretraining_data.main,
     "fill_mask": fill_mask.main,
-    "learn_vocabulary": learn_vocabulary.main,
+    "learn_vocab": learn_vocab.main,
     "plot": plot.main,
     "run_pretraining": run_pretraining.main,
 }
@@ -44,7 +44,7 @@ SMALL = {
 }
 # What makes each command small, behind its own flags: of equal flags, the last counts.
 SMALLER = {
-    "learn_vocabulary": ["--vocab_size=300", "--min_count=2"],
+    "learn_vocab": ["--vocab_size=300", "--min_count=2"],
     "create_pretraining_data": ["--num_shards=2", "--dupe_factor=2"],
     "run_pretraining": [
         f"--num_train_steps={STEPS}",

@@ -154,6 +154,39 @@ def test_too_little_text_is_filled_up():
     assert learned.filled == 8
 
 
+def test_reserved_pieces_stand_behind_the_special_ones(lines):
+    counts = count_words([lines])
+    plain = learn_vocabulary(counts, 300, num_unused=2, min_count=2).pieces
+    # Some that are learned anyway: a character, one inside a word, a longer piece.
+    learned = ["e", "##e", next(p for p in plain if p.isalpha() and len(p) > 2)]
+    assert set(learned) < set(plain)
+    reserved = ["[ENT]", "Ünicode", *learned]
+    found = learn_vocabulary(counts, 302, 2, 2, reserved)
+    assert found.pieces[:7] == plain[:7]
+    assert found.pieces[7:12] == reserved
+    rest = [piece for piece in plain[7:] if piece not in reserved]
+    assert found.pieces[12:] == rest
+    assert found.filled == 0
+
+
+@pytest.mark.parametrize(
+    ("reserved", "says"),
+    [
+        (["[ENT]", ""], "got '', which is empty"),
+        (["[A B]"], r"got '\[A B\]', which is empty or holds whitespace"),
+        (["a\u2028"], "which is empty or holds whitespace"),
+        (["[X]", "[Y]", "[X]"], r"got '\[X\]', which is there twice"),
+        (["[PAD]"], r"got '\[PAD\]', which stands in every vocabulary"),
+        (["[MASK]"], r"got '\[MASK\]', which stands in every vocabulary"),
+        (["[unused7]"], r"got '\[unused7\]', .* --num_unused"),
+        (["ส" * 86], "which is longer than 200 characters or 256 bytes"),
+    ],
+)
+def test_pieces_that_cannot_be_reserved(reserved, says):
+    with pytest.raises(ConfigError, match=f"in --reserved_pieces, .*{says}"):
+        learn_vocabulary({"ab": 10}, 100, reserved=reserved)
+
+
 def test_ideographs_take_one_line_each(tmp_path):
     counts = count_words([["東京 東京都、カタカナ".encode()]])
     learned = learn_vocabulary(counts, 5 + 4 + 3 * 2, min_count=1)
@@ -169,6 +202,8 @@ def test_too_few_lines_for_the_characters():
     counts = {"ab": 10, "!": 10}
     with pytest.raises(ConfigError, match=r"at least 10, .* got 9;"):
         learn_vocabulary(counts, 9)
+    with pytest.raises(ConfigError, match=r"at least 11, for 6 special .* got 10;"):
+        learn_vocabulary(counts, 10, reserved=["[ENT]"])
     assert learn_vocabulary(counts, 10).pieces[5:] == ["!", "a", "b", "##a", "##b"]
 
 

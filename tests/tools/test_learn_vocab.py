@@ -9,10 +9,10 @@ import pytest
 from tensorflow_text.tools.wordpiece_vocab import wordpiece_tokenizer_learner_lib
 
 from bert_tf import files
-from bert_tf.data import text_files
 from bert_tf.tokenization import FullTokenizer
 from bert_tf.tokenization.learning import count_words, learn_vocabulary
-from bert_tf.tools import learn_vocabulary as tool
+from bert_tf.tools import learn_vocab as tool
+from bert_tf.tools import text_words
 from tests.programs import run
 
 
@@ -69,8 +69,15 @@ def test_the_same_bytes_whatever_the_hashes(flags):
     first, second = (f"{flags['vocab_file']}-{number}" for number in (1, 2))
     assert tool.main(arguments({**flags, "vocab_file": first})) == 0
     again = arguments({**flags, "vocab_file": second})
-    run("-m", "bert_tf.tools.main", "learn_vocabulary", *again, PYTHONHASHSEED="1")
+    run("-m", "bert_tf.tools.main", "learn_vocab", *again, PYTHONHASHSEED="1")
     assert Path(first).read_bytes() == Path(second).read_bytes()
+
+
+def test_reserved_pieces(flags):
+    flags |= {"reserved_pieces": "[ENT], [NUM]"}
+    assert tool.main(arguments(flags)) == 0
+    lines = Path(flags["vocab_file"]).read_text("utf-8").splitlines()
+    assert len(lines) == 400 and lines[4:7] == ["[MASK]", "[ENT]", "[NUM]"]
 
 
 def test_too_little_text_is_a_warning(flags, capsys):
@@ -88,7 +95,7 @@ def assert_refused(root: Path, flags, capsys, *says: str) -> None:
     stderr = capsys.readouterr().err
     assert "Traceback" not in stderr
     last = stderr.rstrip("\n").split("\n")[-1]
-    assert last.startswith("learn_vocabulary: Expected ")
+    assert last.startswith("learn_vocab: Expected ")
     for text in says:
         assert text in last
     assert everything(root) == before
@@ -110,6 +117,9 @@ def test_a_missing_flag(tmp_path, flags, capsys, flag):
         ({"vocab_file": "{root}/texts/a.txt"}, ("no file yet", "a.txt")),
         ({"vocab_file": "{root}/texts/vocab.txt"}, ("taken for one", "vocab.txt")),
         ({"vocab_file": "{root}/texts/a.txt/new/v"}, ("a.txt", "no folder")),
+        ({"reserved_pieces": "[A],,[B]"}, ("--reserved_pieces", "single commas")),
+        ({"reserved_pieces": "[A],\udcff"}, ("--reserved_pieces", "UTF-8")),
+        ({"reserved_pieces": "[A],[A]"}, ("--reserved_pieces", "'[A]'", "twice")),
         ({"vocab_size": "40"}, ("--vocab_size", "at least", "got 40", "--min_count")),
     ],
 )
@@ -152,14 +162,14 @@ def interrupting(function):
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(text_files, "read_blocks"), (wordpiece_tokenizer_learner_lib, "learn")],
+    [(text_words, "read_blocks"), (wordpiece_tokenizer_learner_lib, "learn")],
 )
 def test_ctrl_c_leaves_nothing(tmp_path, flags, capsys, monkeypatch, module, name):
     monkeypatch.setattr(module, name, interrupting(getattr(module, name)))
     before = everything(tmp_path)
     assert tool.main(arguments(flags)) == 130
     stderr = capsys.readouterr().err
-    assert stderr.splitlines()[-1] == "learn_vocabulary: interrupted."
+    assert stderr.splitlines()[-1] == "learn_vocab: interrupted."
     assert everything(tmp_path) == before
 
 

@@ -4,21 +4,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags, logging
 
-from bert_tf.errors import ConfigError, DataError
+from bert_tf.errors import ConfigError
 from bert_tf.files import is_remote
 from bert_tf.tools.command_line import Group, run_tool
+from bert_tf.tools.flag_kinds import parts, string
 from bert_tf.tools.flags import require
-from bert_tf.tools.progress import progress_bar
 from bert_tf.tools.termination import Termination
 
 if TYPE_CHECKING:
-    from collections import Counter
-
     from bert_tf.tokenization.learning import LearnedVocabulary
 
 
@@ -57,6 +55,13 @@ def _define_flags(values: flags.FlagValues) -> None:
         lower_bound=0,
         flag_values=values,
     )
+    string(
+        values,
+        "reserved_pieces",
+        None,
+        "Pieces to put behind the special ones whatever the text, with commas between, "
+        "such as [ENT],[NUM], which a program of one's own puts into its inputs.",
+    )
     flags.DEFINE_integer(
         "min_count",
         10,
@@ -75,15 +80,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def learn(values: flags.FlagValues) -> None:
         require(values, "input_file", "vocab_file")
+        reserved = parts(values, "reserved_pieces")
         begun = time.monotonic()
         from bert_tf.data.text_files import find_text_files
         from bert_tf.tokenization.learning import learn_vocabulary, unknown_share
+        from bert_tf.tools.text_words import count_words_of_files
 
         _check_output(values.vocab_file, values.input_file)
         paths = find_text_files(values.input_file)
-        word_counts = _count(paths, values.do_lower_case)
+        word_counts = count_words_of_files(paths, values.do_lower_case)
         learned = learn_vocabulary(
-            word_counts, values.vocab_size, values.num_unused, values.min_count
+            word_counts,
+            values.vocab_size,
+            values.num_unused,
+            values.min_count,
+            reserved,
         )
         unknown = unknown_share(word_counts, learned.pieces)
         _write(values.vocab_file, learned.pieces)
@@ -91,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.info("%.0f s", time.monotonic() - begun)
 
     return run_tool(
-        "learn_vocabulary",
+        "learn_vocab",
         "Learns a WordPiece vocabulary from plain text, whose words are split as the "
         "tokenizers of this package split them.",
         GROUPS,
@@ -132,46 +143,6 @@ def _check_output(vocab_file: str, input_file: str) -> None:
             f"Expected a place to write --vocab_file={vocab_file} to, but {folder} is "
             "no folder that can be written to; name another."
         )
-
-
-def _count(paths: Sequence[str], do_lower_case: bool) -> "Counter[str]":
-    """Counts the words of text files, and shows how far it has come."""
-    import tensorflow as tf
-
-    from bert_tf.data.text_files import read_blocks, split_lines
-    from bert_tf.tokenization.learning import count_words
-
-    lines = 0
-
-    def batches() -> Iterator[list[bytes]]:
-        for path in paths:
-            yield from map(split_lines, read_blocks(path))
-
-    size = sum(tf.io.gfile.stat(path).length for path in paths)
-    with (
-        Termination(signal.SIGINT, signal.SIGTERM) as termination,
-        progress_bar(termination, "texts", size, "B") as advance,
-    ):
-
-        def on_texts(count: int, length: int) -> None:
-            nonlocal lines
-            lines += count
-            advance(length + count)
-
-        word_counts = count_words(batches(), do_lower_case, on_texts)
-    if not word_counts:
-        raise DataError(
-            f"Expected text in {paths[0]}"
-            f"{' and the other files' if len(paths) > 1 else ''}, found no word; check "
-            "--input_file."
-        )
-    logging.info(
-        "%s lines, %s words, %s of them distinct",
-        f"{lines:,}",
-        f"{word_counts.total():,}",
-        f"{len(word_counts):,}",
-    )
-    return word_counts
 
 
 def _write(vocab_file: str, pieces: Sequence[str]) -> None:
