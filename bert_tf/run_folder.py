@@ -9,8 +9,9 @@ import tensorflow as tf
 from absl import logging
 
 from bert_tf import checkpoint
+from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
-from bert_tf.files import read_bytes, write_file
+from bert_tf.files import read_bytes, sha256, write_file
 
 _NOTE = "run_config.json"
 _LABELS = "labels.json"
@@ -109,6 +110,31 @@ def write_note(
     write_file(os.path.join(folder, _NOTE), as_json(note))
     if labels is not None:
         write_file(os.path.join(folder, _LABELS), as_json(labels))
+
+
+def noted_of_model(
+    folder: str, vocab_file: str, config: BertConfig, do_lower_case: bool
+) -> Mapping[str, Any]:
+    """Returns what the run that left a model's folder noted; empty if none did.
+
+    Args:
+      folder: Of the model; empty for none.
+      vocab_file, config, do_lower_case: What the model is to be used with.
+
+    Raises:
+      ConfigError: That is not what it was trained with.
+    """
+    if not folder:
+        return {}
+    found = RunFolder(folder, flag="model_dir")
+    found.check(
+        {
+            "do_lower_case": do_lower_case,
+            "vocab_sha256": sha256(vocab_file),
+            "bert_config": config.to_dict(),
+        }
+    )
+    return found.noted
 
 
 def read_note(folder: str) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Any
 from bert_tf.checkpoint import CheckpointReader
 from bert_tf.config import BertConfig
 from bert_tf.errors import ConfigError
-from bert_tf.files import sha256
-from bert_tf.run_folder import RunFolder, read_labels
+from bert_tf.run_folder import noted_of_model, read_labels
 from bert_tf.serving.pretrained import load_pretrained
 from bert_tf.serving.pretrained_servable import PretrainedServable
 from bert_tf.tasks.answers import Rules
@@ -71,7 +70,7 @@ def load_servable(files: ModelFiles, said: ServingFlags) -> tuple[Servable, Any]
     tokenizer = GraphTokenizer(
         files.vocab_file, files.do_lower_case, ops=said.tokenizer_ops
     )
-    noted = _noted(files, config)
+    noted = noted_of_model(files.folder, files.vocab_file, config, files.do_lower_case)
     servable: Servable
     if said.task == "pretrained" or noted.get("task_name") in (
         None,
@@ -92,25 +91,6 @@ def load_servable(files: ModelFiles, said: ServingFlags) -> tuple[Servable, Any]
         advice="without which it would be random; name another --init_checkpoint",
     )
     return servable, model
-
-
-def _noted(files: ModelFiles, config: BertConfig) -> Mapping[str, Any]:
-    """Returns what the run that left the folder noted; empty if none did.
-
-    Raises:
-      ConfigError: Flags name other files than those that it was trained with.
-    """
-    if not files.folder:
-        return {}
-    folder = RunFolder(files.folder, flag="model_dir")
-    folder.check(
-        {
-            "do_lower_case": files.do_lower_case,
-            "vocab_sha256": sha256(files.vocab_file),
-            "bert_config": config.to_dict(),
-        }
-    )
-    return folder.noted
 
 
 def _pretrained(
