@@ -137,6 +137,24 @@ def noted_of_model(
     return found.noted
 
 
+def carry_note(
+    noted: Mapping[str, Any], folder: str, target: str, changes: Mapping[str, Any]
+) -> None:
+    """Writes a run's note, and its labels if there are any, beside a changed model.
+
+    Args:
+      noted: What the run noted.
+      folder: Where it left its labels.
+      target: The changed model's folder.
+      changes: What is to be noted otherwise, as far as it was noted.
+    """
+    known = {name: value for name, value in changes.items() if name in noted}
+    write_note(target, {**noted, **known})
+    labels = os.path.join(folder, _LABELS)
+    if tf.io.gfile.exists(labels):
+        write_file(os.path.join(target, _LABELS), read_bytes(labels))
+
+
 def read_note(folder: str) -> dict[str, Any]:
     """Returns what a training run noted in a folder, empty if none did."""
     path = os.path.join(folder, _NOTE)

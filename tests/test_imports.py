@@ -19,6 +19,7 @@ LAYERS = (
         "data",
         "modeling",
         "checkpoint",
+        "model_extension",
         "run_folder",
         "optimization",
         "losses",
