@@ -14,6 +14,7 @@ from bert_tf.tools import (
     distill,
     distill_flags,
     export_model,
+    extend_vocab,
     extract_features,
     fill_mask,
     inspect_records,
@@ -128,6 +129,13 @@ def test_the_table_of_check_vocab_is_the_programs():
     assert table("check_vocab.md") == defaults(values)
 
 
+def test_the_table_of_extend_vocab_is_the_programs():
+    values = flags.FlagValues()
+    for group in extend_vocab.GROUPS:
+        group.define(values)
+    assert table("extend_vocab.md") == defaults(values)
+
+
 def test_the_table_of_learn_vocab_is_the_programs():
     values = flags.FlagValues()
     for group in learn_vocab.GROUPS:
@@ -200,6 +208,7 @@ def test_the_docs_commands_parse():
         "extract_features": extract_features.GROUPS,
         "fill_mask": fill_mask.GROUPS,
         "check_vocab": check_vocab.GROUPS,
+        "extend_vocab": extend_vocab.GROUPS,
         "learn_vocab": learn_vocab.GROUPS,
         "serve": serve.GROUPS,
     }

@@ -47,7 +47,7 @@ def parts(values: Any, name: str) -> list[str]:
     Raises:
       ConfigError: One is empty, or not UTF-8.
     """
-    if values[name].value is None:
+    if not values[name].value:
         return []
     found = [part.strip() for part in values[name].value.split(",")]
     for part in found:

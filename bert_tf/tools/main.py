@@ -16,6 +16,7 @@ TOOLS = {
     "plot": "draw the training curves of runs as one picture",
     "learn_vocab": "learn a vocabulary from plain text, to pretrain from scratch",
     "check_vocab": "say what a vocabulary holds, and what it makes of texts",
+    "extend_vocab": "add words to a model's vocabulary, and weights for them",
     "create_pretraining_data": "make records for pretraining from plain text",
     "inspect_records": "show pretraining records as text, and what they amount to",
     "extract_features": "write the vectors of texts, or of each of their pieces",

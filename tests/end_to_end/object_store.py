@@ -154,6 +154,15 @@ def tools(folder: str, place: str) -> dict[str, list]:
             *(f"--output_dir={place}/run", "--num_train_epochs=1"),
             "--train_batch_size=8",
         ],
+        [
+            *("extend_vocab", f"--model_dir={place}/run", "--words=covid,blizzards"),
+            f"--output_dir={place}/extended",
+        ],
+        [
+            *("check_vocab", f"--vocab_file={place}/extended/vocab.txt"),
+            f"--bert_config_file={place}/extended/bert_config.json",
+            f"--input_file={place}/corpus.txt",
+        ],
         ["export_model", f"--model_dir={place}/run", f"--export_dir={place}/export"],
         [
             *("export_model", f"--model_dir={place}/run", "--format=keras"),
