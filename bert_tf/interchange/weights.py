@@ -1,14 +1,21 @@
 """A model between two packages, and what became of its tensors on the way."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError
-from bert_tf.interchange.names import DISTILBERT, KERAS_HUB, Row, expand, shape_of
+from bert_tf.interchange.names import (
+    DISTILBERT,
+    KERAS_HUB,
+    ROWS,
+    Row,
+    expand,
+    shape_of,
+)
 
 # A head is there whole or not at all; what is of none of them has to be there.
 _HEADS = (
@@ -119,6 +126,7 @@ def to_google(
         for row, block in expand(config)
         if (name := row.others[column]) is not None
     ]
+    _check_depth(config, [row.others[column] for row in ROWS], names)
     heads = _whole_heads(rows, names, step)
     found: dict[str, np.ndarray] = {}
     for row, google, theirs in rows:
@@ -148,6 +156,20 @@ def to_google(
         )
         step.created[missing] = "DistilBERT has no segments; zeros add nothing"
     return found
+
+
+def _check_depth(
+    config: BertConfig, rows: Iterable[str | None], names: Collection[str]
+) -> None:
+    """Raises a CheckpointError if there are more blocks than the config says."""
+    count = config.num_hidden_layers
+    for name in rows:
+        if name and "{}" in name and name.format(count) in names:
+            raise CheckpointError(
+                f"Expected {count} layers, as the config says, found "
+                f"{name.format(count)} of one more; use the config that belongs to "
+                "these weights."
+            )
 
 
 def _whole_heads(
@@ -249,6 +271,7 @@ def check_complete(
     config: BertConfig, tensors: Mapping[str, np.ndarray], source: str
 ) -> None:
     """Raises a CheckpointError unless tensors are a BERT model of these sizes."""
+    _check_depth(config, [row.google for row in ROWS], tensors)
     heads = {head_of(name) for name in tensors}
     for row, block in expand(config):
         name, head = row.google.format(block), head_of(row.google)

@@ -142,6 +142,7 @@ def test_a_missing_shard_and_one_outside(folder):
         ({"model_type": "albert"}, ConfigError, "got albert"),
         ({"vocab_size": 41}, DataError, "Expected 41 pieces"),
         ({"num_hidden_layers": 3}, CheckpointError, "with 3 layers"),
+        ({"num_hidden_layers": 1}, CheckpointError, r"Expected 1 layers.*layer\.1"),
         ({"hidden_size": 15}, CheckpointError, r"the shape \[40, 15\]"),
         ({"id2label": {"x": "y"}}, ConfigError, "id2label"),
     ],
@@ -182,6 +183,16 @@ def test_albert_in_googles_format(folder, tmp_path):
     )
     write_tensors(str(source / "bert_model.ckpt"), {name: np.ones((2, 3), np.float32)})
     refused(CheckpointError, "ALBERT's", source, "google", "huggingface")
+
+
+def test_fewer_layers_than_a_checkpoint_has(folder):
+    source = folder("tf_models_encoder")
+    interchange.convert(str(source), str(source / "google"), "tf_models")
+    path = source / "google" / "bert_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "num_hidden_layers": 1}))
+    says = "Expected 1 layers.*layer_1"
+    refused(CheckpointError, says, source / "google", "google", "huggingface")
 
 
 def test_formats_that_are_taken_for_one_another(folder, testdata):
