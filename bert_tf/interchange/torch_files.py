@@ -10,6 +10,7 @@ which most of the first models of Hugging Face's hub are in.
 
 import io
 import math
+import os
 import pickletools
 import zipfile
 from collections.abc import Callable, Mapping
@@ -84,7 +85,7 @@ def read_torch_file(path: str) -> dict[str, np.ndarray]:
         content = np.memmap(path, np.uint8, mode="r")
         if zipfile.is_zipfile(path):
             return _read_archive(path, content)
-        with open(path, "rb") as stream:
+        with _Bounded(path, "r") as stream:
             return _read_legacy(stream, content)
     except _Refused as error:
         raise CheckpointError(
@@ -135,6 +136,14 @@ def _read_archive(path: str, content: np.ndarray) -> dict[str, np.ndarray]:
         return _numbers(content, start, min(info.file_size, _size(storage)), storage)
 
     return _tensors(state, numbers)
+
+
+class _Bounded(io.FileIO):
+    """A file of which nobody can ask for more than it has, which takes memory."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(left if size is None else min(size, max(left, 0)))
 
 
 def _read_legacy(stream: BinaryIO, content: np.ndarray) -> dict[str, np.ndarray]:
@@ -330,13 +339,15 @@ class _Machine:
         self._stack[-2:] = [_Global(f"{module} {name}")]
 
     def _op_binpersid(self, argument: None) -> None:
-        kind, storage, key, _, count, *_ = self._stack.pop()
+        kind, storage, key, _, count, *view = self._stack.pop()
         name = getattr(storage, "name", "")
         dtype = _DTYPES.get(name.removeprefix("torch "))
         if kind != "storage" or dtype is None:
             raise _Refused(f"refers to {name or kind} where numbers are expected")
         if not isinstance(count, int) or count < 0:
             raise ValueError("it has an impossible size")
+        if any(view):
+            raise ValueError("its numbers are parts of others, as no model's are")
         self._stack.append(_Storage(dtype, str(key), count))
 
     def _op_reduce(self, argument: None) -> None:

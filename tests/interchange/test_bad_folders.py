@@ -1,7 +1,9 @@
 """What cannot be converted ends in one sentence, and nothing is executed or written."""
 
+import collections
 import json
 import pickle
+import random
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,6 +18,7 @@ from bert_tf.checkpoint import CheckpointReader, write_tensors
 from bert_tf.errors import CheckpointError, ConfigError, DataError
 from bert_tf.interchange.torch_files import read_torch_file
 from bert_tf.tools import convert_checkpoint
+from tests.damaged_files import damaged
 from tests.interchange.peers import PIECES
 
 
@@ -269,3 +272,27 @@ def test_casing_can_be_said(folder, tmp_path):
         note = json.loads((target / "run_config.json").read_text())
         assert note["do_lower_case"] is lower
         assert (target / "vocab.txt").read_text().split() == PIECES
+
+
+@pytest.mark.parametrize("name", ["tokens", "spanbert"])
+def test_damaged_pytorch_files(folder, name):
+    """Of both formats: read, or refused in a sentence; never more than the file."""
+    path = folder(name) / "pytorch_model.bin"
+    intact = path.read_bytes()
+    ends = collections.Counter()
+    for seed in range(300):
+        path.write_bytes(damaged(intact, random.Random(seed)))
+        try:
+            read_torch_file(str(path))
+            ends["read"] += 1
+        except CheckpointError as error:
+            assert "\n" not in str(error)
+            ends["refused"] += 1
+    assert min(ends.values()) > 20
+
+
+def test_a_length_beyond_the_file_takes_no_memory(tmp_path):
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(b"\x80\x04\x8d" + (2**62).to_bytes(8, "little") + b"abc.")
+    with pytest.raises(CheckpointError, match="found damage"):
+        read_torch_file(str(path))
