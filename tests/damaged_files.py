@@ -5,7 +5,6 @@ damaged copies, and prints a line of JSON of each: the seed, how it ended, and h
 memory it took.
 """
 
-import gc
 import json
 import random
 import shutil
@@ -276,7 +275,6 @@ def taken_by(opens: Callable[[], Any]) -> tuple[Any, float]:
     """Returns what a call returns, and how many MB more it held at its highest."""
     if not Path("/proc/self/clear_refs").exists():
         return opens(), 0.0
-    gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the highest is what is held now
     before = kilobytes("VmRSS")
     found = opens()

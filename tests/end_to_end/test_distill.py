@@ -108,6 +108,7 @@ def test_the_teachers_layers_its_logits_and_texts_without_labels(taught, tmp_pat
     np.testing.assert_allclose(odds[-2:], said[-2:], atol=1e-5)
 
 
+@pytest.mark.acceptance
 def test_a_student_agrees_with_its_teacher_and_goes_on(taught, tmp_path, capsys):
     """Of another width, in the words of its teacher; the second run asks nobody."""
     config = json.loads((Path(taught[1]["bert_config_file"])).read_text())
