@@ -9,16 +9,16 @@ Nothing here needs TensorFlow or Keras.
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from bert_tf.config import BertConfig
-from bert_tf.errors import CheckpointError, ConfigError
+from bert_tf.errors import ConfigError
 from bert_tf.interchange.json_files import read_json, write_json
 from bert_tf.interchange.names import DISTILBERT, HUGGING_FACE
-from bert_tf.interchange.torch_files import read_torch_file
+from bert_tf.interchange.weight_files import file_of, open_weights
 from bert_tf.interchange.weights import (
     NO_POOLER,
     Step,
@@ -73,7 +73,6 @@ _DISTIL_KEYS = {
 # What Google's Chinese and multilingual configs hold besides, as do their copies there.
 _GOOGLES_OTHERS = re.compile(r"^(directionality|pooler_\w+)$")
 _MODEL_TYPES = {"bert": HUGGING_FACE, "distilbert": DISTILBERT}
-_FILES = ("model.safetensors", "pytorch_model.bin")
 # Buffers of numbers that count up, and a second name of what is there already.
 _BUFFER = re.compile(r"\.position_ids$")
 _TABLES = {
@@ -232,11 +231,10 @@ def read_folder(folder: str, is_pair: bool = False) -> tuple[Weights, Step]:
         another architecture.
     """
     step = Step("read from Hugging Face")
-    values = read_json(_file(folder, "config.json"))
+    values = read_json(file_of(folder, "config.json"))
     config = config_from_hugging_face(values, step)
     vocab = _read_vocab(folder, config.vocab_size)
-    with_weights = _find_weights(folder)
-    tensors = google_tensors(_Lazy(with_weights), config, step)
+    tensors = google_tensors(open_weights(folder), config, step)
     labels, note = _task(values, tensors, is_pair)
     note = {**_casing(folder, step), **note}
     if note.get("task_name") in _WITHOUT_POOLER and _POOLER not in tensors:
@@ -255,110 +253,6 @@ def read_folder(folder: str, is_pair: bool = False) -> tuple[Weights, Step]:
     return Weights(config, tensors, vocab, note, labels), step
 
 
-def _file(folder: str, name: str) -> str:
-    path = os.path.join(folder, name)
-    if not os.path.isfile(path):
-        held = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-        if "tf_model.h5" in held and name in _FILES:
-            raise CheckpointError(
-                f"Expected {name} in {folder}, found only tf_model.h5, which "
-                "transformers 4 alone reads; open it there as a PyTorch model "
-                "(from_pretrained(..., from_tf=True)), and save that."
-            )
-        raise CheckpointError(
-            f"Expected {name} in {folder}, found none; name the folder of a Hugging "
-            "Face BERT model."
-        )
-    return path
-
-
-class _Lazy(Mapping[str, np.ndarray]):
-    """Tensors that are read when they are asked for."""
-
-    def __init__(self, readers: Mapping[str, Callable[[], np.ndarray]]):
-        self._readers = readers
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._readers[name]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._readers)
-
-    def __len__(self) -> int:
-        return len(self._readers)
-
-
-def _find_weights(folder: str) -> dict[str, Callable[[], np.ndarray]]:
-    """Returns what reads each tensor of a folder, by its name."""
-    for name in _FILES:
-        open_file = _open_safetensors if name.endswith("tensors") else _open_torch
-        if os.path.isfile(os.path.join(folder, name)):
-            return open_file(os.path.join(folder, name))
-        index = os.path.join(folder, f"{name}.index.json")
-        if os.path.isfile(index):
-            return _open_shards(folder, index, open_file)
-    return _open_safetensors(_file(folder, _FILES[0]))  # which says what is missing
-
-
-def _open_shards(
-    folder: str, index: str, open_file: Callable[[str], dict[str, Any]]
-) -> dict[str, Callable[[], np.ndarray]]:
-    places = read_json(index).get("weight_map")
-    if not isinstance(places, dict) or not all(
-        isinstance(name, str) for name in places.values()
-    ):
-        raise CheckpointError(
-            f"Expected the shard of each tensor in {index}, by weight_map, found none; "
-            "fetch it again."
-        )
-    shards = {}
-    for name in sorted(set(places.values())):
-        path = os.path.join(folder, name)
-        # It may not lead out of the folder.
-        if os.path.basename(name) != name or not os.path.isfile(path):
-            raise CheckpointError(
-                f"Expected the shard {name} that {index} names in {folder}, found "
-                "none; fetch it as well."
-            )
-        shards[name] = open_file(path)
-    for tensor, name in places.items():
-        if tensor not in shards[name]:
-            raise CheckpointError(
-                f"Expected {tensor} in {os.path.join(folder, name)}, as {index} says, "
-                "found none; fetch both again."
-            )
-    return {tensor: shards[name][tensor] for tensor, name in places.items()}
-
-
-def _open_safetensors(path: str) -> dict[str, Callable[[], np.ndarray]]:
-    from safetensors import SafetensorError, safe_open
-
-    def damaged(error: Exception) -> CheckpointError:
-        return CheckpointError(
-            f"Expected a whole safetensors file at {path}, found damage ({error}); "
-            "fetch it again."
-        )
-
-    try:
-        file = safe_open(path, framework="numpy")
-        names = list(file.keys())
-    except (SafetensorError, OSError, ValueError) as error:
-        raise damaged(error) from error
-
-    def read(name: str) -> np.ndarray:
-        try:
-            return file.get_tensor(name)
-        except (SafetensorError, OSError, ValueError, TypeError) as error:
-            raise damaged(error) from error
-
-    return {name: lambda name=name: read(name) for name in names}  # type: ignore[misc]
-
-
-def _open_torch(path: str) -> dict[str, Callable[[], np.ndarray]]:
-    tensors = read_torch_file(path)
-    return {name: lambda x=x: x for name, x in tensors.items()}  # type: ignore[misc]
-
-
 def _read_vocab(folder: str, vocab_size: int) -> bytes:
     """Returns the content of a `vocab.txt`, whatever file it is in."""
     from bert_tf.tokenization.vocabulary import check_pieces, parse_pieces
@@ -366,7 +260,7 @@ def _read_vocab(folder: str, vocab_size: int) -> bytes:
     path = os.path.join(folder, "vocab.txt")
     fast = os.path.join(folder, "tokenizer.json")
     if os.path.isfile(path) or not os.path.isfile(fast):
-        with open(_file(folder, "vocab.txt"), "rb") as reader:
+        with open(file_of(folder, "vocab.txt"), "rb") as reader:
             content = reader.read(_most_bytes(vocab_size) + 1)
         if len(content) > _most_bytes(vocab_size):
             raise ConfigError(
