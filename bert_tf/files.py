@@ -5,6 +5,8 @@ import hashlib
 import os
 from collections.abc import Iterator
 
+from bert_tf.errors import ConfigError
+
 
 def is_remote(path: str) -> bool:
     """Returns whether a path is in a store such as gs://, not on this machine."""
@@ -19,6 +21,20 @@ def staging_path(path: str) -> str:
     """
     folder, name = os.path.split(path)
     return os.path.join(folder, f".writing-{name}")
+
+
+def new_folder(path: str) -> str:
+    """Returns the path of a folder to be made; a ConfigError if something is there."""
+    import tensorflow as tf
+
+    path = path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+    is_folder = tf.io.gfile.isdir(path)
+    if tf.io.gfile.exists(path) and not (is_folder and not tf.io.gfile.listdir(path)):
+        raise ConfigError(
+            f"Expected a new or empty folder at --output_dir={path}, found "
+            f"{'files in it' if is_folder else 'a file'}; name another."
+        )
+    return path
 
 
 @contextlib.contextmanager

@@ -5,12 +5,11 @@ import os
 from collections.abc import Iterable
 
 import numpy as np
-import tensorflow as tf
 
 from bert_tf.checkpoint import CheckpointReader, is_weight, write_tensors
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
-from bert_tf.files import is_remote, read_bytes, sha256, staged, write_file
+from bert_tf.files import new_folder, read_bytes, sha256, staged, write_file
 from bert_tf.run_folder import carry_note, noted_of_model
 from bert_tf.tokenization.extending import ExtendedVocabulary, extend_vocabulary
 from bert_tf.tokenization.vocabulary import read_lines, vocab_of_model
@@ -62,7 +61,7 @@ def extend_model(
       CheckpointError: The checkpoint is missing, damaged or of another vocabulary, or
         there is no room for a new one.
     """
-    target = _new_folder(output_dir)
+    target = new_folder(output_dir)
     config = BertConfig.from_json_file(bert_config_file)
     vocab = vocab_of_model(
         vocab_file, config.vocab_size, do_lower_case, init_checkpoint, check_casing
@@ -100,18 +99,6 @@ def extend_model(
             }
             carry_note(noted, model_dir, folder, changes)
     return extended
-
-
-def _new_folder(path: str) -> str:
-    """Returns the path of a folder to be made; a ConfigError if something is there."""
-    path = path.rstrip("/") if is_remote(path) else os.path.abspath(path)
-    is_folder = tf.io.gfile.isdir(path)
-    if tf.io.gfile.exists(path) and not (is_folder and not tf.io.gfile.listdir(path)):
-        raise ConfigError(
-            f"Expected a new or empty folder at --output_dir={path}, found "
-            f"{'files in it' if is_folder else 'a file'}; name another."
-        )
-    return path
 
 
 def _check_sizes(reader: CheckpointReader, vocab_size: int) -> None:

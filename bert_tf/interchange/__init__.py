@@ -34,13 +34,6 @@ FORMATS = {
     "keras_hub": "keras_hub",
     "tf_models": "tf_models",
 }
-# Without it, nobody takes a folder for whole.
-_LAST = {
-    "google": "checkpoint",
-    "huggingface": "model.safetensors",
-    "keras_hub": "config.json",
-    "tf_models": "bert_model.ckpt.index",
-}
 
 
 def _module(name: str) -> Any:
@@ -99,14 +92,14 @@ def write_folder(weights: Weights, folder: str, target: str) -> Step:
       What became of its tensors.
 
     Raises:
-      ConfigError: The format has no place for such a model.
+      ConfigError: There is something in the folder, or the format has no place for
+        such a model.
     """
-    from bert_tf.files import staged
+    from bert_tf.files import new_folder, staged
 
-    module = _module(target)
-    parent = os.path.dirname(os.path.abspath(folder))
-    os.makedirs(parent, exist_ok=True)
-    with staged(os.path.abspath(folder), last=_LAST[target]) as staging:
+    module, path = _module(target), new_folder(folder)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with staged(path) as staging:
         os.makedirs(staging)
         return module.write_folder(weights, staging)
 
@@ -133,5 +126,8 @@ def convert(
     Raises:
       ConfigError, CheckpointError, DataError: As for both; nothing is written then.
     """
+    from bert_tf.files import new_folder
+
+    new_folder(output_dir)  # before anything is read
     weights, read = read_folder(folder, source, **options)
     return [read, write_folder(weights, output_dir, target)]

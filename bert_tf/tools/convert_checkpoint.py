@@ -64,11 +64,6 @@ def _check_folders(source: str, target: str) -> None:
         raise ConfigError(
             f"Expected a folder at --input={source}, found none; check the path."
         )
-    if os.path.exists(target) and (not os.path.isdir(target) or os.listdir(target)):
-        raise ConfigError(
-            f"Expected a new or empty folder at --output_dir={target}, found files "
-            "in it; name another."
-        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
