@@ -23,7 +23,9 @@ from bert_tf.interchange.weights import (
     NO_POOLER,
     Step,
     Weights,
+    classifier_note,
     from_google,
+    longest_row,
     to_google,
 )
 from bert_tf.tokenization.vocabulary import SPECIAL_PIECES
@@ -81,7 +83,6 @@ _TABLES = {
 }
 _POOLER = "bert/pooler/dense/kernel"
 _WITHOUT_POOLER = ("squad", "tagging")
-_LONGEST_ROW = 512
 # What Google's run_squad takes by default.
 _SQUAD = {
     "task_name": "squad",
@@ -235,7 +236,7 @@ def read_folder(folder: str, is_pair: bool = False) -> tuple[Weights, Step]:
     config = config_from_hugging_face(values, step)
     vocab = _read_vocab(folder, config.vocab_size)
     tensors = google_tensors(open_weights(folder), config, step)
-    labels, note = _task(values, tensors, is_pair)
+    labels, note = _task(values, config, tensors, is_pair)
     note = {**_casing(folder, step), **note}
     if note.get("task_name") in _WITHOUT_POOLER and _POOLER not in tensors:
         width = config.hidden_size
@@ -244,11 +245,10 @@ def read_folder(folder: str, is_pair: bool = False) -> tuple[Weights, Step]:
         reason = "Google's graph has one, which this task does not read"
         step.created["bert/pooler"] = reason
         step.remarks.remove(NO_POOLER)
-    if note.get("task_name"):
-        longest = min(_LONGEST_ROW, config.max_position_embeddings)
-        note = {**note, "max_seq_length": longest}
+    if "task_name" in note:
+        length = note.setdefault("max_seq_length", longest_row(config))
         step.remarks.append(
-            f"the task is taken for {note['task_name']}, rows of {longest} pieces"
+            f"the task is taken for {note['task_name']}, rows of {length} pieces"
         )
     return Weights(config, tensors, vocab, note, labels), step
 
@@ -321,7 +321,10 @@ def _casing(folder: str, step: Step) -> dict[str, bool]:
 
 
 def _task(
-    values: Mapping[str, Any], tensors: Collection[str], is_pair: bool
+    values: Mapping[str, Any],
+    config: BertConfig,
+    tensors: Collection[str],
+    is_pair: bool,
 ) -> tuple[tuple[str, ...], dict[str, Any]]:
     """Returns the labels of a fine-tuned model, and what its run would have noted."""
     if "cls/squad/output_weights" in tensors:
@@ -348,8 +351,7 @@ def _task(
     kind = kinds.get(str(values.get("problem_type")), "single")
     if len(labels) == 1:
         kind, labels = "regression", ()
-    note = {"task_name": "custom", "label_kind": kind, "is_pair": is_pair}
-    return labels, {**note, "label_separator": "|"} if kind == "multi" else note
+    return labels, classifier_note(config, kind, is_pair)
 
 
 def write_folder(weights: Weights, folder: str) -> Step:

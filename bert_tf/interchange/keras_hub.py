@@ -5,6 +5,8 @@ Read: a preset's `config.json`, weights and vocabulary, of a `BertBackbone`, a
 accents where it lower-cases, as Google's does.
 """
 
+import dataclasses
+import math
 import os
 import tempfile
 from collections.abc import Mapping
@@ -15,8 +17,14 @@ import numpy as np
 from bert_tf.config import BertConfig
 from bert_tf.errors import CheckpointError, ConfigError
 from bert_tf.interchange.json_files import read_json
-from bert_tf.interchange.names import KERAS_HUB
-from bert_tf.interchange.weights import Step, Weights, from_google, to_google
+from bert_tf.interchange.names import KERAS_HUB, expand, shape_of
+from bert_tf.interchange.weights import (
+    Step,
+    Weights,
+    classifier_note,
+    from_google,
+    to_google,
+)
 from bert_tf.modeling import kernels
 from bert_tf.tokenization.vocabulary import check_pieces, parse_pieces
 
@@ -100,13 +108,19 @@ def read_folder(folder: str) -> tuple[Weights, Step]:
     values = _config_of(folder, "config.json", ("BertBackbone",))
     models = keras_nlp().models
     sizes = {key: x for key, x in values["config"].items() if key in _CONFIG_KEYS}
-    _config({**dict.fromkeys(_CONFIG_KEYS, 0), **sizes}, Step(""))  # which checks them
+    config = _config({**dict.fromkeys(_CONFIG_KEYS, 0), **sizes}, Step(""))
+    path = os.path.join(folder, "model.weights.h5")
+    _check_size(config, path)
     model = models.BertBackbone(**sizes)
-    _load(model, os.path.join(folder, "model.weights.h5"))
+    _load(model, path)
     note: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
     if os.path.isfile(os.path.join(folder, "task.json")):
         task = _config_of(folder, "task.json", _TASKS)
-        model, note = _task(models, model, task)
+        model, count = _task(models, model, task)
+        if count:
+            note = classifier_note(config)
+            labels = tuple(f"LABEL_{number}" for number in range(count))
         _load(model, os.path.join(folder, "task.weights.h5"), partly=True)
     tokenizer = os.path.join(folder, "tokenizer.json")
     if os.path.isfile(tokenizer):
@@ -121,7 +135,20 @@ def read_folder(folder: str) -> tuple[Weights, Step]:
         )
     with open(path, "rb") as reader:
         vocab = reader.read()
-    return weights_of(model, vocab, note)
+    weights, step = weights_of(model, vocab, note)
+    return dataclasses.replace(weights, labels=labels), step
+
+
+def _check_size(config: BertConfig, path: str) -> None:
+    """Raises a CheckpointError if a config asks for memory that no file fills."""
+    rows = (row for row, _ in expand(config) if row.google.startswith("bert/"))
+    count = sum(math.prod(shape_of(row, config)) for row in rows)
+    # Two bytes a number at least.
+    if os.path.isfile(path) and os.path.getsize(path) < 2 * count:
+        raise CheckpointError(
+            f"Expected the {count:,} numbers that config.json tells of in {path}, "
+            f"found {os.path.getsize(path):,} bytes; config and weights differ."
+        )
 
 
 def _config_of(folder: str, name: str, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -141,15 +168,14 @@ def _config_of(folder: str, name: str, classes: tuple[str, ...]) -> dict[str, An
     return values
 
 
-def _task(
-    models: Any, backbone: Any, task: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any]]:
+def _task(models: Any, backbone: Any, task: Mapping[str, Any]) -> tuple[Any, int]:
+    """Returns the object of a task, and how many labels it has."""
     if task["class_name"] == "BertMaskedLM":
-        return models.BertMaskedLM(backbone), {}
+        return models.BertMaskedLM(backbone), 0
     count = task["config"].get("num_classes")
     if not isinstance(count, int) or not 0 < count < 1 << 20:
         raise ConfigError(f"Expected num_classes in task.json, got {count!r}.")
-    return models.BertTextClassifier(backbone, count), {}
+    return models.BertTextClassifier(backbone, count), count
 
 
 def _load(model: Any, path: str, partly: bool = False) -> None:

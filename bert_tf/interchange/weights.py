@@ -26,6 +26,7 @@ _HEADS = (
     "output_",
 )
 _SHOWN = 4
+_LONGEST_ROW = 512
 NO_POOLER = "there is no pooler, which will start fresh"
 
 
@@ -47,6 +48,27 @@ class Weights:
     vocab: bytes
     note: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: tuple[str, ...] = ()
+
+
+def classifier_note(
+    config: BertConfig, label_kind: str = "single", is_pair: bool = False
+) -> dict[str, Any]:
+    """Returns what `run_classifier` would have noted of a model from elsewhere.
+
+    Args:
+      config: The architecture.
+      label_kind: `single`, `multi` or `regression`.
+      is_pair: Whether its texts are pairs.
+    """
+    note = {"task_name": "custom", "label_kind": label_kind, "is_pair": is_pair}
+    if label_kind == "multi":
+        note["label_separator"] = "|"
+    return {**note, "max_seq_length": longest_row(config)}
+
+
+def longest_row(config: BertConfig) -> int:
+    """Returns how long rows are taken to be where nothing says it."""
+    return min(_LONGEST_ROW, config.max_position_embeddings)
 
 
 @dataclasses.dataclass

@@ -207,6 +207,20 @@ def test_formats_that_are_taken_for_one_another(folder, testdata):
     refused(ConfigError, "Expected a format of", encoder, "pytorch")
 
 
+def test_a_preset_that_asks_for_more_than_its_file_holds(folder):
+    pytest.importorskip("keras_nlp")
+    source = folder("sequence")
+    sizes = {
+        **{"vocabulary_size": 2**31, "num_layers": 2, "num_heads": 3, "dropout": 0.1},
+        **{"hidden_dim": 12, "intermediate_dim": 20, "max_sequence_length": 16},
+        "num_segments": 2,
+    }
+    values = {"class_name": "BertBackbone", "config": sizes}
+    (source / "config.json").write_text(json.dumps(values))
+    (source / "model.weights.h5").write_bytes(bytes(5000))
+    refused(CheckpointError, "5,000 bytes", source, "keras_hub")
+
+
 @pytest.mark.parametrize("class_name", ["RobertaBackbone", None])
 def test_another_preset(folder, class_name):
     source = folder("sequence")

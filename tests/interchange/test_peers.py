@@ -25,7 +25,7 @@ from bert_tf.modeling import (
     BertSpanLabeler,
     BertTokenClassifier,
 )
-from bert_tf.run_folder import write_note
+from bert_tf.run_folder import read_labels, read_note, write_note
 from bert_tf.tokenization import FullTokenizer
 from tests.interchange import peers
 
@@ -235,6 +235,9 @@ def test_keras_hub(tmp_path, name, measured):
     # And back, from the preset and from the object.
     interchange.convert(str(folder), str(tmp_path / "back"), "keras_hub")
     weights, _ = keras_hub.weights_of(model, (source / "vocab.txt").read_bytes())
+    if name == "sequence":
+        assert read_note(str(tmp_path / "back"))["task_name"] == "custom"
+        assert len(read_labels(str(tmp_path / "back"))) == 3
     reader = CheckpointReader(str(tmp_path / "back"))
     given = CheckpointReader(str(source))
     assert set(reader.shapes) == set(weights.tensors)
