@@ -64,25 +64,6 @@ class Summary:
         width = self.sizes["hidden_size"]
         return self.sizes["vocab_size"] * width + 12 * self.layers * width**2
 
-    @property
-    def uses(self) -> list[str]:
-        """What the checkpoint can be used for, a line each."""
-        parts = self.parts
-        uses = ["fine-tune it: run_classifier, run_squad, run_tagger"]
-        if "masked-LM head" in parts:
-            uses.append("fill [MASK]: fill_mask")
-        if {"masked-LM head", "next-sentence head"} <= parts.keys():
-            uses.append("pretrain it further: run_pretraining")
-        if "head for labels" in parts:
-            uses.append(f"classify texts or words, {self.num_labels} labels")
-        if "head for answers" in parts:
-            uses.append("answer questions: run_squad")
-        uses.append("vectors of texts: extract_features")
-        uses.append("serve it: export_model, serve")
-        if self.state:
-            uses.append("go on with its training, in its folder")
-        return uses
-
 
 def summarize(shapes: Shapes, source: str) -> Summary:
     """Returns what a checkpoint holds.

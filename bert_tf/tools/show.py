@@ -171,9 +171,21 @@ def _labels(folder: str) -> Sequence[str]:
 
 
 def _uses(summary: "Summary", labels: Sequence[str]) -> Iterator[str]:
+    parts = summary.parts
     yield "can be used to:"
-    for use in summary.uses:
-        yield f"  {use}"
+    yield "  fine-tune it: run_classifier, run_squad, run_tagger"
+    if "masked-LM head" in parts:
+        yield "  fill [MASK]: fill_mask"
+    if {"masked-LM head", "next-sentence head"} <= parts.keys():
+        yield "  pretrain it further: run_pretraining"
+    if "head for labels" in parts:
+        yield f"  classify texts or words, {summary.num_labels} labels"
+    if "head for answers" in parts:
+        yield "  answer questions: run_squad"
+    yield "  vectors of texts: extract_features"
+    yield "  serve it: export_model, serve"
+    if summary.state:
+        yield "  go on with its training, in its folder"
     if labels:
         yield f"labels: {', '.join(labels)}"
 
