@@ -244,6 +244,16 @@ def test_a_teacher_that_is_none_and_a_pair_among_texts(taught, tmp_path, capsys)
     assert "Expected a TensorFlow checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["tokens", "answers", "pretraining"])
+def test_a_teacher_of_another_kind(taught, tmp_path, testdata, capsys, name):
+    flags = student(taught, tmp_path, student="BERT-Tiny")
+    flags["teacher_dir"] = str(testdata / "interchange" / name)
+    assert distill.main(as_arguments(flags)) == 1
+    last = capsys.readouterr().err.strip().split("\n")[-1]
+    assert "Expected a fine-tuned classifier in" in last
+    assert not (tmp_path / "student").exists()
+
+
 def test_a_damaged_cache_is_not_used(tmp_path):
     path = tmp_path / "teacher_logits-1.npy"
     np.save(path, np.ones((5, 2), np.float32))
